@@ -1,0 +1,100 @@
+"""Optimizers, as declarations. What all of them take besides their own numbers:
+
+    l1, l2          add l1 sign(w) and l2 w to the gradient of each weight (biases are left alone)
+    weight_decay    decoupled: w -= learning_rate * weight_decay * w before the update (biases are left alone)
+    clip_norm       scale the whole gradient (before l1 and l2) down to this Euclidean norm
+    clip_value      then limit each element of it to [-clip_value, clip_value]
+"""
+
+from dataclasses import field
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from distprop.config.declaration import DECLARATION, Fraction, NotNegative, Positive
+
+
+@dataclass(frozen=True, config=DECLARATION, kw_only=True)
+class _Regularised:
+    l1: NotNegative = 0.0
+    l2: NotNegative = 0.0
+    weight_decay: NotNegative = 0.0
+    clip_norm: Positive | None = None
+    clip_value: Positive | None = None
+
+
+@dataclass(frozen=True, config=DECLARATION)
+class SGD(_Regularised):
+    """w -= learning_rate * g."""
+
+    learning_rate: Positive = 0.01
+    type: Literal["sgd"] = field(default="sgd", kw_only=True)
+
+
+@dataclass(frozen=True, config=DECLARATION)
+class Momentum(_Regularised):
+    """v = momentum * v + g;  w -= learning_rate * v."""
+
+    learning_rate: Positive = 0.01
+    momentum: Fraction = 0.9
+    type: Literal["momentum"] = field(default="momentum", kw_only=True)
+
+
+@dataclass(frozen=True, config=DECLARATION)
+class Nesterov(_Regularised):
+    """v = momentum * v + g;  w -= learning_rate * (g + momentum * v)."""
+
+    learning_rate: Positive = 0.01
+    momentum: Fraction = 0.9
+    type: Literal["nesterov"] = field(default="nesterov", kw_only=True)
+
+
+@dataclass(frozen=True, config=DECLARATION)
+class AdaGrad(_Regularised):
+    """s += g^2;  w -= learning_rate * g / (sqrt(s) + epsilon)."""
+
+    learning_rate: Positive = 0.01
+    epsilon: Positive = 1e-10
+    type: Literal["adagrad"] = field(default="adagrad", kw_only=True)
+
+
+@dataclass(frozen=True, config=DECLARATION)
+class RMSprop(_Regularised):
+    """s = decay * s + (1 - decay) g^2;  w -= learning_rate * g / (sqrt(s) + epsilon)."""
+
+    learning_rate: Positive = 0.001
+    decay: Fraction = 0.99
+    epsilon: Positive = 1e-8
+    type: Literal["rmsprop"] = field(default="rmsprop", kw_only=True)
+
+
+@dataclass(frozen=True, config=DECLARATION)
+class Adam(_Regularised):
+    """m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2;
+
+    w -= learning_rate * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + epsilon)   (Kingma and Ba, 2015).
+    """
+
+    learning_rate: Positive = 0.001
+    beta1: Fraction = 0.9
+    beta2: Fraction = 0.999
+    epsilon: Positive = 1e-8
+    type: Literal["adam"] = field(default="adam", kw_only=True)
+
+
+@dataclass(frozen=True, config=DECLARATION)
+class AdamW(_Regularised):
+    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019)."""
+
+    learning_rate: Positive = 0.001
+    beta1: Fraction = 0.9
+    beta2: Fraction = 0.999
+    epsilon: Positive = 1e-8
+    weight_decay: NotNegative = field(default=0.01, kw_only=True)
+    type: Literal["adamw"] = field(default="adamw", kw_only=True)
+
+
+Optimizer: TypeAlias = Annotated[
+    SGD | Momentum | Nesterov | AdaGrad | RMSprop | Adam | AdamW, Field(discriminator="type")
+]

@@ -1,0 +1,80 @@
+"""Learning-rate schedules, as declarations: a factor for the optimizer's learning rate at each step.
+
+t is the time in epochs, as a fraction (steps done / steps an epoch); T the length of the whole training.
+During the first `warmup` epochs the factor rises in a straight line, step by step, to the schedule's first value;
+the schedule's own time starts after it.
+"""
+
+from dataclasses import field
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from distprop.config.declaration import DECLARATION, NotNegative, Positive
+
+Factor: TypeAlias = Annotated[float, Field(gt=0, le=1)]
+Floor: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+
+
+@dataclass(frozen=True, config=DECLARATION)
+class Constant:
+    """1."""
+
+    warmup: NotNegative = 0.0
+    type: Literal["constant"] = field(default="constant", kw_only=True)
+
+
+@dataclass(frozen=True, config=DECLARATION)
+class StepDecay:
+    """factor ^ floor(t / every)."""
+
+    every: Positive
+    factor: Factor = 0.1
+    warmup: NotNegative = 0.0
+    type: Literal["step"] = field(default="step", kw_only=True)
+
+
+@dataclass(frozen=True, config=DECLARATION)
+class Exponential:
+    """factor ^ t."""
+
+    factor: Factor
+    warmup: NotNegative = 0.0
+    type: Literal["exponential"] = field(default="exponential", kw_only=True)
+
+
+@dataclass(frozen=True, config=DECLARATION)
+class Cosine:
+    """floor + (1 - floor) (1 + cos(pi t / T)) / 2."""
+
+    floor: Floor = 0.0
+    warmup: NotNegative = 0.0
+    type: Literal["cosine"] = field(default="cosine", kw_only=True)
+
+
+@dataclass(frozen=True, config=DECLARATION)
+class Polynomial:
+    """floor + (1 - floor) (1 - t / T) ^ power."""
+
+    power: Positive = 1.0
+    floor: Floor = 0.0
+    warmup: NotNegative = 0.0
+    type: Literal["polynomial"] = field(default="polynomial", kw_only=True)
+
+
+@dataclass(frozen=True, config=DECLARATION)
+class Plateau:
+    """Multiplied by `factor` when the monitored loss has not improved by `min_delta` for `patience` epochs."""
+
+    factor: Factor = 0.1
+    patience: Annotated[int, Field(ge=0)] = 5
+    min_delta: NotNegative = 0.0
+    floor: Floor = 0.0
+    warmup: NotNegative = 0.0
+    type: Literal["plateau"] = field(default="plateau", kw_only=True)
+
+
+Schedule: TypeAlias = Annotated[
+    Constant | StepDecay | Exponential | Cosine | Polynomial | Plateau, Field(discriminator="type")
+]

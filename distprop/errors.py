@@ -1,0 +1,53 @@
+"""Every error that distprop raises on purpose, and the exit code that each one ends a command with.
+
+    DistpropError            1
+    ├── UsageError           2   a command line or a call that can't be carried out
+    ├── ConfigError          2   a configuration that is wrong; holds all problems at once
+    ├── DataError            3   a data file that can't be read as asked
+    ├── CheckpointError      4   no usable checkpoint or model file
+    ├── NonFiniteError       5   the loss or a gradient became NaN or infinite
+    ├── GaveUpError          7   the run failed and restarting it did not help
+    └── Interrupted         75   stopped on request after a checkpoint: resume continues
+
+The text is for the user: one line a problem, which says what was given, where, what is allowed and what to do.
+"""
+
+from collections.abc import Sequence
+
+
+class DistpropError(Exception):
+    exit_code = 1
+
+
+class UsageError(DistpropError):
+    exit_code = 2
+
+
+class ConfigError(DistpropError):
+    """All problems of a configuration, one line each."""
+
+    exit_code = 2
+
+    def __init__(self, problems: Sequence[str]):
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class DataError(DistpropError):
+    exit_code = 3
+
+
+class CheckpointError(DistpropError):
+    exit_code = 4
+
+
+class NonFiniteError(DistpropError):
+    exit_code = 5
+
+
+class GaveUpError(DistpropError):
+    exit_code = 7
+
+
+class Interrupted(DistpropError):
+    exit_code = 75
