@@ -1,0 +1,220 @@
+"""The command line. Nothing heavy is imported before a command needs it, so `distprop --help` answers at once."""
+
+import argparse
+import difflib
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from distprop.errors import DistpropError, UsageError
+
+# Each MPI tells its ranks their number by one of these.
+RANK_VARIABLES = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK")
+
+Command = Callable[[argparse.Namespace], int]
+Commands = Any  # argparse keeps the type of add_subparsers() private
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    try:
+        options = _parse(sys.argv[1:] if arguments is None else arguments)
+        command: Command = options.command
+        code = command(options)
+        sys.stdout.flush()
+        return code
+    except DistpropError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Python flushes stdout once more at exit: give it somewhere to write.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse with errors of one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{self.prog}: {message}; see {self.prog} --help")
+
+
+class _Version(argparse.Action):
+    """Looks the version up only when it is asked for: importlib.metadata is slow."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from importlib.metadata import version
+
+        print(f"distprop {version('distprop')}")
+        parser.exit()
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = _Parser(prog="distprop", description="Train neural networks data-parallel over MPI on CPUs.", allow_abbrev=False)
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_training(commands)
+    _add_use(commands)
+    _add_questions(commands)
+    _suggest(arguments, list(commands.choices))
+    return parser.parse_args(arguments)
+
+
+def _suggest(arguments: Sequence[str], known: list[str]) -> None:
+    """UsageError for a first word that is no command, with the nearest one."""
+    word = arguments[0] if arguments else "--help"
+    if word.startswith("-") or word in known:
+        return
+    near = difflib.get_close_matches(word, known, n=1)
+    hint = f"did you mean '{near[0]}'?" if near else f"the commands are {', '.join(known)}"
+    raise UsageError(f"distprop: there is no command '{word}'; {hint}")
+
+
+def _add(commands: Commands, name: str, command: Command, text: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+    parser.set_defaults(command=command)
+    return parser
+
+
+def _add_training(commands: Commands) -> None:
+    train = _add(commands, "train", _train, "Train the network of a configuration file.")
+    train.add_argument("config", type=Path, metavar="CONFIG", help="configuration, TOML")
+    train.add_argument("--run", type=Path, metavar="DIR", help="folder of the run (default: runs/<name of CONFIG>)")
+    _add_overrides(train)
+    _add_place(train)
+    resume = _add(commands, "resume", _resume, "Continue a run that was stopped, exactly where it was, on any number of ranks.")
+    resume.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
+    _add_place(resume)
+
+
+def _add_place(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-n", "--ranks", type=_count, metavar="N", help="number of ranks (default: one a core)")
+    hosts = parser.add_mutually_exclusive_group()
+    hosts.add_argument("--hosts", metavar="A:2,B:2", help="hosts and how many ranks each takes")
+    hosts.add_argument("--hostfile", type=Path, metavar="FILE", help="the same, one host a line: 'a slots=2' or 'a:2'")
+    parser.add_argument("--dry-run", action="store_true", help="print the command that would start the ranks, and stop")
+
+
+def _add_overrides(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE",
+                        help="override one value, such as --set training.epochs=3")  # fmt: skip
+
+
+def _add_use(commands: Commands) -> None:
+    evaluate = _add(commands, "evaluate", _evaluate, "Measure a trained model on a data file.")
+    evaluate.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
+    evaluate.add_argument("--data", type=Path, required=True, metavar="FILE", help="data with targets")
+    evaluate.add_argument("--json", action="store_true", help="print one JSON object")
+    predict = _add(commands, "predict", _predict, "Apply a trained model to a data file.")
+    predict.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
+    predict.add_argument("data", type=Path, metavar="FILE", help="data; targets may be absent")
+    predict.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="predictions, .csv or .npy")
+
+
+def _add_questions(commands: Commands) -> None:
+    show = _add(commands, "show", _show, "Print layers, shapes, parameter counts and the program of kernel calls.")
+    show.add_argument("subject", type=Path, metavar="CONFIG|RUN", help="configuration file or folder of a run")
+    check = _add(commands, "check", _check, "List all mistakes of a configuration file.")
+    check.add_argument("config", type=Path, metavar="CONFIG", help="configuration, TOML")
+    _add_overrides(check)
+    digest = _add(commands, "digest", _digest, "Print the SHA-256 of a run's parameters.")
+    digest.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
+    _add(commands, "doctor", _doctor, "Say what is wrong on this machine, and the cure.")
+    _add(commands, "schema", _schema, "Print the JSON Schema of configuration files, for editors.")
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 1")
+    return int(text)
+
+
+def is_rank() -> bool:
+    """Whether an mpirun started this process, so that it is one of the ranks and must not start another mpirun."""
+    return any(name in os.environ for name in RANK_VARIABLES)
+
+
+def _train(options: argparse.Namespace) -> int:
+    if is_rank():
+        from distprop import worker
+
+        return worker.train(options.config, options.overrides, options.run)
+    from distprop.launch import start
+
+    return start.train(options.config, options.overrides, options.run, _place(options), dry_run=options.dry_run)
+
+
+def _resume(options: argparse.Namespace) -> int:
+    if is_rank():
+        from distprop import worker
+
+        return worker.resume(options.run)
+    from distprop.launch import start
+
+    return start.resume(options.run, _place(options), dry_run=options.dry_run)
+
+
+def _place(options: argparse.Namespace) -> Any:
+    from distprop.launch.hosts import Place, parse_hostfile, parse_hosts
+
+    hosts = parse_hosts(options.hosts) if options.hosts else parse_hostfile(options.hostfile) if options.hostfile else ()
+    return Place(options.ranks, hosts)
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from distprop.inspection import evaluate
+
+    result = evaluate(options.run, options.data)
+    print(json.dumps(result) if options.json else "\n".join(f"{name:24} {value}" for name, value in result.items()))
+    return 0
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from distprop.inspection import predict
+
+    predict(options.run, options.data, options.output)
+    return 0
+
+
+def _show(options: argparse.Namespace) -> int:
+    from distprop.inspection import describe
+
+    print(describe(options.subject))
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    from distprop.config import check
+
+    problems = check(options.config, options.overrides)
+    print("\n".join(problems) if problems else f"{options.config}: no mistakes", file=sys.stderr if problems else sys.stdout)
+    return 2 if problems else 0
+
+
+def _digest(options: argparse.Namespace) -> int:
+    from distprop.inspection import digest
+
+    print(digest(options.run))
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from distprop.launch.doctor import doctor
+
+    return doctor()
+
+
+def _schema(options: argparse.Namespace) -> int:
+    from distprop.config import schema
+
+    print(json.dumps(schema(), indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,201 @@
+"""The folder of one run: the only place where the launching side and the ranks meet.
+
+    config.toml         the resolved configuration
+    status.json         where the run is; replaced about twice a second by rank 0
+    metrics.jsonl       one JSON object a line: {"kind": "step" | "epoch", "step": ..., "epoch": ..., "loss": ..., ...}
+    checkpoints/        what a resumed run starts from
+    model.safetensors   the trained model
+    best.safetensors    the model of the best epoch
+    failures/rank-N.json  why rank N ended, if it failed
+    logs/               mpirun.log and rank-N.log
+
+Rank 0 writes its first status after a barrier behind which every rank handles SIGUSR1, so a launcher that sees a status
+may ask for a stop by that signal. The phases of a status are those of `PHASES`. A run has succeeded if and only if its
+phase is "done", which rank 0 writes after the model is on disk; no exit code of mpirun proves that.
+"""
+
+import json
+import math
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from distprop.errors import UsageError
+
+PHASES = ("starting", "compiling", "training", "stopped", "done")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why one rank ended: `kind` is the exception's name, `text` its traceback, or one line for a DistpropError."""
+
+    rank: int
+    kind: str
+    text: str
+    exit_code: int
+    time: float
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """The files of one run below `path`."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: Path) -> "RunDirectory":
+        """Make the folder of a new run. UsageError if it is there already and not empty."""
+        if (path / "config.toml").exists():
+            raise UsageError(f"{path} already holds a run; continue it with: distprop resume {path}, or choose another --run")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            if any(path.iterdir()):
+                raise UsageError(f"{path} is not empty; choose a new folder for --run")
+            return cls(path)._with_folders()
+        except OSError as error:
+            raise UsageError(f"{path}: can't make a folder for the run here: {error.strerror}; choose another --run") from error
+
+    @classmethod
+    def create_named(cls, stem: str, parent: Path = Path("runs")) -> "RunDirectory":
+        """Make runs/<stem>, or runs/<stem>-2 and so on if that is taken; two that start at once get different ones."""
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            while True:
+                try:
+                    path = next_free(stem, parent)
+                    path.mkdir()
+                    return cls(path)._with_folders()
+                except FileExistsError:
+                    continue
+        except OSError as error:
+            raise UsageError(f"{parent}: can't make a folder for the run here: {error.strerror}; choose one with --run") from error
+
+    @classmethod
+    def open(cls, path: Path) -> "RunDirectory":
+        """The run that is in `path`. UsageError if none is."""
+        if not (path / "config.toml").is_file():
+            problem = "holds no run (no config.toml in it)" if path.is_dir() else "there is no such folder"
+            raise UsageError(f"{path}: {problem}; give the folder of a run, such as runs/digits")
+        return cls(path)
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.toml"
+
+    @property
+    def status(self) -> Path:
+        return self.path / "status.json"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def model(self) -> Path:
+        return self.path / "model.safetensors"
+
+    @property
+    def best(self) -> Path:
+        return self.path / "best.safetensors"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    @property
+    def mpirun_log(self) -> Path:
+        return self.logs / "mpirun.log"
+
+    def log(self, rank: int) -> Path:
+        return self.logs / f"rank-{rank}.log"
+
+    def append_metrics(self, record: Mapping[str, Any]) -> None:
+        """Add one line to metrics.jsonl; numbers that are not finite become null. One write, so no reader sees half of it."""
+        line = json.dumps(_finite(record), allow_nan=False) + "\n"
+        with self.metrics.open("a", encoding="utf-8") as file:
+            file.write(line)
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """All whole lines of metrics.jsonl."""
+        return [json.loads(line) for line in self._metric_lines()]
+
+    def truncate_metrics(self, step: int) -> None:
+        """Drop what was reported after `step`: a run that is resumed there reports it again."""
+        kept = [line for line in self._metric_lines() if json.loads(line)["step"] <= step]
+        if self.metrics.exists():
+            write_whole(self.metrics, "".join(kept))
+
+    def write_status(self, status: Mapping[str, Any]) -> None:
+        """Replace status.json. Keys: phase, step, steps, epoch, epochs, samples_per_s, loss; "time" is added here."""
+        write_whole(self.status, json.dumps(_finite({**status, "time": time.time()}), allow_nan=False))
+
+    def read_status(self) -> dict[str, Any] | None:
+        """The last status, or None if no rank has written one yet."""
+        try:
+            return cast(dict[str, Any], json.loads(self.status.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+
+    def write_failure(self, rank: int, kind: str, text: str, exit_code: int) -> None:
+        """Record why this rank ends."""
+        folder = self.path / "failures"
+        folder.mkdir(exist_ok=True)
+        record = {"rank": rank, "kind": kind, "text": text, "exit_code": exit_code, "time": time.time()}
+        write_whole(folder / f"rank-{rank}.json", json.dumps(record))
+
+    def failures(self) -> list[Failure]:
+        """All ranks' failures, the earliest first: later ones are mostly its consequences."""
+        records = (json.loads(file.read_text(encoding="utf-8")) for file in (self.path / "failures").glob("rank-*.json"))
+        return sorted((Failure(**record) for record in records), key=lambda failure: (failure.time, failure.rank))
+
+    def clear_outcome(self) -> None:
+        """Forget the status and failures of an earlier start, so that what is there later belongs to this one."""
+        self.status.unlink(missing_ok=True)
+        for file in (self.path / "failures").glob("rank-*.json"):
+            file.unlink(missing_ok=True)
+
+    def _with_folders(self) -> "RunDirectory":
+        self.checkpoints.mkdir()
+        self.logs.mkdir()
+        return self
+
+    def _metric_lines(self) -> list[str]:
+        """Lines with their newline; a last one without it was cut short by the end of its writer."""
+        if not self.metrics.exists():
+            return []
+        lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
+        return [line for line in lines if line.endswith("\n")]
+
+
+def next_free(stem: str, parent: Path = Path("runs")) -> Path:
+    """The first of <parent>/<stem>, <parent>/<stem>-2, ... that is not there."""
+    path, number = parent / stem, 1
+    while path.exists():
+        number += 1
+        path = parent / f"{stem}-{number}"
+    return path
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Replace a file at once: a reader sees the old text or the new one. It is not forced to disk."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def _finite(value: Any) -> Any:
+    """The same value with None for each number that JSON has no word for."""
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value
