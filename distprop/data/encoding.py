@@ -1,0 +1,139 @@
+"""The encoding of data: how the columns of a file become features and labels. It is kept inside the model file.
+
+Shapes: R rows; F features of a row after encoding (the product of `Encoding.shape`); K classes.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import ConfigDict, TypeAdapter
+from pydantic.dataclasses import dataclass as declaration
+
+from distprop.errors import DataError
+
+FROZEN = ConfigDict(extra="forbid")
+
+
+@declaration(frozen=True, config=FROZEN)
+class Column:
+    """One column of a table, or one array, and the features that it becomes.
+
+    A "number" becomes one feature, a "category" one feature a category (1 for its own, 0 for the others), an "array" all
+    its elements. `fill` stands for missing values: one number, or one an element; None: a missing value is an error.
+    """
+
+    name: str
+    kind: Literal["number", "category", "array"]
+    width: int = 1
+    categories: tuple[str, ...] = ()
+    fill: tuple[float, ...] | None = None
+
+
+@declaration(frozen=True, config=FROZEN)
+class Target:
+    """What is predicted. `names`: the columns; `classes`: the labels, label n is class n; `outputs`: K, or the values a row."""
+
+    names: tuple[str, ...]
+    kind: Literal["classes", "values"]
+    classes: tuple[str, ...] = ()
+    outputs: int = 1
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """A name for each output: the class, the column, or the array's name with a number."""
+        if self.kind == "classes":
+            return self.classes
+        if len(self.names) == self.outputs:
+            return self.names
+        return tuple(f"{self.names[0]}_{n}" for n in range(self.outputs))
+
+
+@declaration(frozen=True, config=FROZEN)
+class Statistics:
+    """Exact statistics over the training rows.
+
+    `mean`, `deviation`: of each of the F features; the population's standard deviation, 1 where it is 0.
+    `array_mean`, `array_deviation`: of all elements together. `class_counts`: rows of each class. `target_mean`: of each value.
+    """
+
+    rows: int
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+    array_mean: float
+    array_deviation: float
+    class_counts: tuple[int, ...] = ()
+    target_mean: tuple[float, ...] = ()
+
+
+@declaration(frozen=True, config=FROZEN)
+class Encoding:
+    """Everything needed to turn a new file into the features that the network was trained on.
+
+    `shape`: of one sample's features. `weight`: the column of sample weights. `statistics` is None only while data are prepared.
+    """
+
+    columns: tuple[Column, ...]
+    shape: tuple[int, ...]
+    target: Target
+    weight: str | None = None
+    statistics: Statistics | None = None
+    missing_markers: tuple[str, ...] = ()
+    delimiter: str = ","
+
+    def to_json(self) -> str:
+        return _ADAPTER.dump_json(self).decode()
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "Encoding":
+        """Read what `to_json` wrote, bit for bit. Raises DataError if it is anything else."""
+        try:
+            return _ADAPTER.validate_json(text)
+        except ValueError as error:
+            raise DataError(f"this is not an encoding of data: {str(error).splitlines()[0]}") from None
+
+    def to_object(self) -> dict[str, object]:
+        """The same as a JSON object."""
+        value: dict[str, object] = json.loads(self.to_json())
+        return value
+
+
+_ADAPTER = TypeAdapter(Encoding)
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+_REAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+
+
+def canonical(label: str) -> str | None:
+    """The one way to write a number, so that 3, 3.0 and 03 are one class; None if the label is not a number."""
+    text = label.strip()
+    if _INTEGER.fullmatch(text):
+        return str(int(text))
+    if not _REAL.fullmatch(text):
+        return None
+    value = float(text)
+    return str(int(value)) if value.is_integer() else repr(value)
+
+
+def ordered_labels(labels: set[str]) -> tuple[str, ...]:
+    """Distinct labels in sorted order: in the order of numbers if all are numbers, by code point otherwise.
+
+    >>> ordered_labels({"10", "9", "9.0"})
+    ('9', '10')
+    """
+    numbers = [canonical(label) for label in labels]
+    if all(number is not None for number in numbers):
+        return tuple(sorted({number for number in numbers if number is not None}, key=float))
+    return tuple(sorted(labels))
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Looks labels up: the code of `classes[n]`, however a number is written, is n."""
+
+    classes: tuple[str, ...]
+
+    def codes(self, labels: list[str]) -> list[int]:
+        """The code of each label, -1 for an unknown one."""
+        known = {label: code for code, label in enumerate(self.classes)}
+        return [known.get(label, known.get(canonical(label) or label, -1)) for label in labels]
