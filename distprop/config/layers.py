@@ -11,11 +11,10 @@ from pydantic.dataclasses import dataclass
 
 from distprop.config.declaration import DECLARATION, Count, Fraction, Names, Positive
 
-Function: TypeAlias = Literal[
-    "identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "softplus", "gelu", "silu"
-]
+Function: TypeAlias = Literal["identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "softplus", "gelu", "silu"]
 Initializer: TypeAlias = (
-    Literal["glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "lecun_uniform", "lecun_normal", "zeros"] | float
+    Literal["glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "lecun_uniform", "lecun_normal", "zeros"]
+    | float
 )
 
 

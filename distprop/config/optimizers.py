@@ -1,9 +1,9 @@
 """Optimizers, as declarations. What all of them take besides their own numbers:
 
-    l1, l2          add l1 sign(w) and l2 w to the gradient of each weight (biases are left alone)
-    weight_decay    decoupled: w -= learning_rate * weight_decay * w before the update (biases are left alone)
-    clip_norm       scale the whole gradient (before l1 and l2) down to this Euclidean norm
-    clip_value      then limit each element of it to [-clip_value, clip_value]
+l1, l2          add l1 sign(w) and l2 w to the gradient of each weight (biases are left alone)
+weight_decay    decoupled: w -= learning_rate * weight_decay * w before the update (biases are left alone)
+clip_norm       scale the whole gradient (before l1 and l2) down to this Euclidean norm
+clip_value      then limit each element of it to [-clip_value, clip_value]
 """
 
 from dataclasses import field

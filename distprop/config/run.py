@@ -42,7 +42,9 @@ class Training:
     shards: Count | None = None  # None: the largest power of two, at most 16, that leaves 8 samples a shard
     shuffle: bool = True
     exchange: Literal["ordered", "allreduce"] = "ordered"
-    monitor: Literal["auto", "loss", "validation_loss", "validation_accuracy"] = "auto"  # for best, early_stopping, plateau
+    monitor: Literal["auto", "loss", "validation_loss", "validation_accuracy"] = (
+        "auto"  # for best, early_stopping, plateau
+    )
     early_stopping: EarlyStopping | None = None
     top_k: Annotated[int, Field(ge=2)] = 5
     log_every: Count = 100  # steps between two lines of metrics.jsonl

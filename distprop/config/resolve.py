@@ -1,0 +1,168 @@
+"""A configuration with every default written out, its file, and its digest."""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from distprop.config.data import Arrays, Data, Source
+from distprop.config.layers import Activation, Dense, Layer
+from distprop.config.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
+from distprop.config.run import Config, Launch, Network, Training
+
+INPUT = "input"  # the name of the network's own input
+DEFAULT_EPOCHS = 10
+MAX_DEFAULT_SHARDS = 16
+MIN_SAMPLES_A_SHARD = 8
+_RELU_FAMILY = ("relu", "leaky_relu", "elu", "softplus", "gelu", "silu")
+
+
+def resolve(config: Config, base: Path) -> Config:
+    """The same configuration with nothing left to a default; relative paths start at the folder `base`.
+
+    Resolving twice changes nothing, so what a run directory holds is read back as it was.
+    """
+    return replace(
+        config,
+        data=_resolve_data(config, base),
+        network=_resolve_network(config.network),
+        training=_resolve_training(config),
+        launch=_resolve_launch(config.launch, base),
+    )
+
+
+def default_shards(batch_size: int) -> int:
+    """The largest power of two, at most 16, that leaves at least 8 samples a shard; at least 1."""
+    shards = MAX_DEFAULT_SHARDS
+    while shards > 1 and batch_size // shards < MIN_SAMPLES_A_SHARD:
+        shards //= 2
+    return shards
+
+
+def named_layers(layers: Sequence[Layer]) -> tuple[Layer, ...]:
+    """Layers with name and inputs written out: dense_1, dense_2, activation_1 ..., each reading the one before it."""
+    counts: dict[str, int] = {}
+    named: list[Layer] = []
+    previous = INPUT
+    for layer in layers:
+        counts[layer.type] = counts.get(layer.type, 0) + 1
+        name = layer.name or f"{layer.type}_{counts[layer.type]}"
+        named.append(replace(layer, name=name, inputs=layer.inputs or (previous,)))
+        previous = name
+    return tuple(named)
+
+
+def to_toml(config: Config) -> str:
+    """The text of a configuration file; keys without a value are left out."""
+    return tomli_w.dumps(_tree(config))
+
+
+def write_config(config: Config, path: Path) -> None:
+    """Write `config` as TOML that `load_config` reads back as an equal configuration.
+
+    The file appears whole or not at all: a temporary name, forced to disk, renamed.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("w", encoding="utf-8", newline="\n") as file:
+        file.write(to_toml(config))
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def config_digest(config: Config) -> str:
+    """SHA-256 (hexadecimal) of all that the trained model depends on besides the data.
+
+    Where ranks run, when checkpoints are written, how often a line is logged, and where the data files lie don't count.
+    """
+    tree = _tree(resolve(config, Path("/")))
+    for table in ("launch", "checkpoint"):
+        del tree[table]
+    del tree["training"]["log_every"]
+    tree["data"] |= {key: _without_paths(tree["data"].get(key)) for key in ("train", "validation")}
+    text = json.dumps(tree, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def _resolve_data(config: Config, base: Path) -> Data:
+    data = config.data
+    classes = isinstance(config.network.loss, SoftmaxCrossEntropy | BinaryCrossEntropy)
+    return replace(
+        data,
+        train=_absolute_source(data.train, base),
+        validation=None if data.validation is None else _absolute_source(data.validation, base),
+        target_kind=data.target_kind or ("classes" if classes else "values"),
+    )
+
+
+def _absolute_source(source: Source, base: Path) -> Source:
+    if isinstance(source, str):
+        return _absolute(source, base)
+    return Arrays(
+        features=_absolute(source.features, base),
+        targets=_absolute(source.targets, base),
+        weights=None if source.weights is None else _absolute(source.weights, base),
+    )
+
+
+def _absolute(path: str, base: Path) -> str:
+    return os.path.abspath(base / Path(path).expanduser())  # noqa: PTH100 (links keep the names that the user gave)
+
+
+def _resolve_network(network: Network) -> Network:
+    layers = named_layers(network.layers)
+    return replace(network, layers=tuple(_initialised(layer, layers) for layer in layers))
+
+
+def _initialised(layer: Layer, layers: Sequence[Layer]) -> Layer:
+    if not isinstance(layer, Dense) or layer.initializer is not None:
+        return layer
+    functions = {layer.activation}
+    if layer.activation == "identity":  # a dense layer and its activation may be two layers of the file
+        functions = {other.function for other in layers if isinstance(other, Activation) and layer.name in other.inputs}
+    return replace(layer, initializer="he_uniform" if functions & set(_RELU_FAMILY) else "glorot_uniform")
+
+
+def _resolve_training(config: Config) -> Training:
+    training = config.training
+    epochs = training.epochs
+    if epochs is None and training.steps is None:
+        epochs = DEFAULT_EPOCHS
+    monitor = training.monitor
+    if monitor == "auto":
+        monitor = "validation_loss" if has_validation(config.data) else "loss"
+    shards = training.shards or default_shards(training.batch_size)
+    return replace(training, epochs=epochs, monitor=monitor, shards=shards)
+
+
+def has_validation(data: Data) -> bool:
+    return data.validation is not None or data.validation_fraction > 0
+
+
+def _resolve_launch(launch: Launch, base: Path) -> Launch:
+    return replace(launch, hostfile=None if launch.hostfile is None else _absolute(launch.hostfile, base))
+
+
+def _tree(config: Config) -> dict[str, Any]:
+    assert is_dataclass(config)
+    tree = _without_none(asdict(config))
+    assert isinstance(tree, dict)
+    return tree
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [_without_none(item) for item in value]
+    return value
+
+
+def _without_paths(source: str | dict[str, str] | None) -> list[str]:
+    """Which arrays there are, but not where."""
+    return sorted(source) if isinstance(source, dict) else [] if source is None else ["table"]
