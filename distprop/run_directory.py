@@ -9,16 +9,19 @@
     failures/rank-N.json  why rank N ended, if it failed
     logs/               mpirun.log and rank-N.log
 
-Rank 0 writes its first status after a barrier behind which every rank handles SIGUSR1, so a launcher that sees a status
-may ask for a stop by that signal. The phases of a status are those of `PHASES`. A run has succeeded if and only if its
-phase is "done", which rank 0 writes after the model is on disk; no exit code of mpirun proves that.
+Rank 0 writes its first status after a barrier behind which every rank handles SIGUSR1, and after it has dropped metrics
+that a resumed run reports again; so a launcher that sees a status may ask for a stop by that signal. The phases of a
+status are those of `PHASES`. A run has succeeded if and only if its phase is "done", which rank 0 writes after the model
+is on disk; no exit code of mpirun proves that.
 """
 
+import fcntl
 import json
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -49,14 +52,18 @@ class RunDirectory:
     def create(cls, path: Path) -> "RunDirectory":
         """Make the folder of a new run. UsageError if it is there already and not empty."""
         if (path / "config.toml").exists():
-            raise UsageError(f"{path} already holds a run; continue it with: distprop resume {path}, or choose another --run")
+            raise UsageError(
+                f"{path} already holds a run; continue it with: distprop resume {path}, or choose another --run"
+            )
         try:
             path.mkdir(parents=True, exist_ok=True)
             if any(path.iterdir()):
                 raise UsageError(f"{path} is not empty; choose a new folder for --run")
             return cls(path)._with_folders()
         except OSError as error:
-            raise UsageError(f"{path}: can't make a folder for the run here: {error.strerror}; choose another --run") from error
+            raise UsageError(
+                f"{path}: can't make a folder for the run here: {error.strerror}; choose another --run"
+            ) from error
 
     @classmethod
     def create_named(cls, stem: str, parent: Path = Path("runs")) -> "RunDirectory":
@@ -71,7 +78,9 @@ class RunDirectory:
                 except FileExistsError:
                     continue
         except OSError as error:
-            raise UsageError(f"{parent}: can't make a folder for the run here: {error.strerror}; choose one with --run") from error
+            raise UsageError(
+                f"{parent}: can't make a folder for the run here: {error.strerror}; choose one with --run"
+            ) from error
 
     @classmethod
     def open(cls, path: Path) -> "RunDirectory":
@@ -117,23 +126,39 @@ class RunDirectory:
         return self.logs / f"rank-{rank}.log"
 
     def append_metrics(self, record: Mapping[str, Any]) -> None:
-        """Add one line to metrics.jsonl; numbers that are not finite become null. One write, so no reader sees half of it."""
+        """Add one line to metrics.jsonl, in one write; numbers that are not finite become null."""
         line = json.dumps(_finite(record), allow_nan=False) + "\n"
         with self.metrics.open("a", encoding="utf-8") as file:
             file.write(line)
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """All whole lines of metrics.jsonl."""
-        return [json.loads(line) for line in self._metric_lines()]
+        return self.read_metrics_from(0)[0]
+
+    def read_metrics_from(self, offset: int) -> tuple[list[dict[str, Any]], int]:
+        """The whole lines of metrics.jsonl from a byte on, and the byte behind them.
+
+        A last line without its newline was cut short by the end of its writer, or is being written.
+        """
+        if not self.metrics.exists():
+            return [], offset
+        with self.metrics.open("rb") as file:
+            file.seek(offset)
+            whole, newline, _ = file.read().rpartition(b"\n")
+        return [json.loads(line) for line in whole.splitlines()], offset + len(whole) + len(newline)
 
     def truncate_metrics(self, step: int) -> None:
         """Drop what was reported after `step`: a run that is resumed there reports it again."""
-        kept = [line for line in self._metric_lines() if json.loads(line)["step"] <= step]
+        kept = [record for record in self.read_metrics() if record["step"] <= step]
         if self.metrics.exists():
-            write_whole(self.metrics, "".join(kept))
+            write_whole(self.metrics, "".join(json.dumps(record) + "\n" for record in kept))
 
     def write_status(self, status: Mapping[str, Any]) -> None:
-        """Replace status.json. Keys: phase, step, steps, epoch, epochs, samples_per_s, loss; "time" is added here."""
+        """Replace status.json. "time" is added here.
+
+        Keys: phase, start_step (where this start of the ranks began), step, steps, epoch, epochs, samples_per_s,
+        seconds_left, loss; and digest when it is done.
+        """
         write_whole(self.status, json.dumps(_finite({**status, "time": time.time()}), allow_nan=False))
 
     def read_status(self) -> dict[str, Any] | None:
@@ -152,7 +177,9 @@ class RunDirectory:
 
     def failures(self) -> list[Failure]:
         """All ranks' failures, the earliest first: later ones are mostly its consequences."""
-        records = (json.loads(file.read_text(encoding="utf-8")) for file in (self.path / "failures").glob("rank-*.json"))
+        records = (
+            json.loads(file.read_text(encoding="utf-8")) for file in (self.path / "failures").glob("rank-*.json")
+        )
         return sorted((Failure(**record) for record in records), key=lambda failure: (failure.time, failure.rank))
 
     def clear_outcome(self) -> None:
@@ -161,17 +188,22 @@ class RunDirectory:
         for file in (self.path / "failures").glob("rank-*.json"):
             file.unlink(missing_ok=True)
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep the run to ourselves while it is trained. UsageError if another process trains it."""
+        with (self.path / ".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise UsageError(
+                    f"{self.path}: this run is being trained by another process; wait, or stop it"
+                ) from error
+            yield
+
     def _with_folders(self) -> "RunDirectory":
         self.checkpoints.mkdir()
         self.logs.mkdir()
         return self
-
-    def _metric_lines(self) -> list[str]:
-        """Lines with their newline; a last one without it was cut short by the end of its writer."""
-        if not self.metrics.exists():
-            return []
-        lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
-        return [line for line in lines if line.endswith("\n")]
 
 
 def next_free(stem: str, parent: Path = Path("runs")) -> Path:

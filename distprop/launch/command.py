@@ -1,0 +1,85 @@
+"""The mpirun command of a run, and the variables that belong to it. Pure: the same arguments give the same command."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from shlex import quote
+
+from distprop.launch.hosts import Host
+from distprop.launch.mpi import Mpi
+
+ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "NUMBA")}
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the command depends on of the machine that it is started on."""
+
+    cores: int  # ranks that can compute at the same time
+    root: bool = False  # whether the user is root
+    copies: bool = True  # whether a process may read another one's memory (CMA)
+    allocated: bool = False  # whether a scheduler has given several nodes to this job, which mpirun will find by itself
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command and the variables to add to its environment."""
+
+    arguments: tuple[str, ...]
+    environment: dict[str, str]
+
+    def __str__(self) -> str:
+        """As it can be pasted into a shell."""
+        variables = [f"{name}={quote(value)}" for name, value in self.environment.items()]
+        return " ".join(["env", *variables, *map(quote, self.arguments)])
+
+
+def mpirun_command(
+    mpi: Mpi, program: Sequence[str], ranks: int, hosts: Sequence[Host], machine: Machine, folder: str
+) -> Command:
+    """Start `program` as `ranks` ranks in `folder`, on `hosts` or on this machine."""
+    build = _open_mpi if mpi.version.kind == "Open MPI" else _mpich
+    slots = sum(host.slots for host in hosts) if hosts else machine.cores
+    local = not hosts and not machine.allocated
+    crowded = ranks > slots and not machine.allocated
+    options, variables = build(mpi, ranks, local, crowded, machine)
+    where = [_host_option(mpi), ",".join(f"{host.name}:{host.slots}" for host in hosts)] if hosts else []
+    environment = {"DISTPROP_LAUNCHED": "1", **ONE_THREAD, **variables}
+    forwarded = [] if local else _forward(mpi, environment)
+    head = [str(mpi.mpirun), "-n", str(ranks), *where, *options, "-wdir", folder, *forwarded]
+    return Command((*head, *program), environment)
+
+
+def _open_mpi(mpi: Mpi, ranks: int, local: bool, crowded: bool, machine: Machine) -> tuple[list[str], dict[str, str]]:
+    old = mpi.version.major < 5
+    variables = {"OMPI_MCA_osc": "^ucx"}  # it prints errors when a shared window is made
+    options = ["--allow-run-as-root"] if machine.root else []
+    # Only a permission: mpirun counts slots by its own rules, we have counted the cores.
+    options += ["--oversubscribe"] if old else ["--map-by", ":OVERSUBSCRIBE"]
+    if local:
+        # Without these, MPI_Init searches for networks for a second.
+        variables |= {"OMPI_MCA_pml": "ob1", "OMPI_MCA_btl": "self,vader" if old else "self,sm"}
+        # Two runs that bind would bind to the same first cores; a run that fills the machine gains from it.
+        options += ["--bind-to", "core" if ranks == machine.cores else "none"]
+    if crowded:
+        variables["OMPI_MCA_mpi_yield_when_idle"] = "1"
+    if not machine.copies:
+        variables[f"OMPI_MCA_btl_{'vader' if old else 'sm'}_single_copy_mechanism"] = "none"
+    return options, variables
+
+
+def _mpich(mpi: Mpi, ranks: int, local: bool, crowded: bool, machine: Machine) -> tuple[list[str], dict[str, str]]:
+    options = ["-launcher", "fork", "-iface", "lo"] if local else []
+    if local and ranks == machine.cores:
+        options += ["-bind-to", "core"]
+    return options, {"MPIR_CVAR_POLLS_BEFORE_YIELD": "1"} if crowded else {}
+
+
+def _host_option(mpi: Mpi) -> str:
+    return "--host" if mpi.version.kind == "Open MPI" else "-hosts"
+
+
+def _forward(mpi: Mpi, environment: dict[str, str]) -> list[str]:
+    """Options that set the variables on other hosts too. Open MPI carries its own ones there by itself."""
+    if mpi.version.kind == "Open MPI":
+        return [word for name in environment if not name.startswith("OMPI_") for word in ("-x", name)]
+    return [word for name, value in environment.items() for word in ("-genv", name, value)]

@@ -1,0 +1,134 @@
+"""Starts a run: reads the configuration, prepares the data, places the ranks, shows the result."""
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distprop.errors import UsageError
+from distprop.launch.command import Command, Machine, mpirun_command
+from distprop.launch.cores import available_cores
+from distprop.launch.hosts import Place, parse_hostfile, parse_hosts
+from distprop.launch.mpi import find_mpi
+from distprop.launch.progress import Progress, duration
+from distprop.launch.run import supervise
+from distprop.run_directory import RunDirectory, next_free
+
+if TYPE_CHECKING:
+    from distprop.config.run import Config
+
+WORKER = (sys.executable, "-m", "distprop.worker")
+
+
+def train(config: Path, overrides: Sequence[str], folder: Path | None, place: Place, *, dry_run: bool = False) -> int:
+    """Train a configuration file's network in a new run directory; return the exit code."""
+    from distprop.config import load_config, resolve, write_config
+
+    resolved = resolve(load_config(config, overrides), config.parent)
+    place = complete(place, resolved)
+    if dry_run:
+        print(rank_command(place, folder or next_free(config.stem)))
+        return 0
+    _prepare(resolved)
+    run = RunDirectory.create(folder) if folder else RunDirectory.create_named(config.stem)
+    write_config(resolved, run.config)
+    return _launch(run, place)
+
+
+def resume(folder: Path, place: Place, *, dry_run: bool = False) -> int:
+    """Continue a run; return the exit code."""
+    from distprop.config import load_config
+
+    run = RunDirectory.open(folder)
+    config = load_config(run.config)
+    place = complete(place, config)
+    if dry_run:
+        print(rank_command(place, run.path))
+        return 0
+    _prepare(config)
+    return _launch(run, place)
+
+
+def _prepare(config: "Config") -> None:
+    """Data are read here, before ranks start, so that what is wrong with them is said at once."""
+    from distprop.data.prepare import prepare
+
+    prepare(config.data, config.seed, config.dtype)
+
+
+def _launch(run: RunDirectory, place: Place) -> int:
+    began = time.monotonic()
+    command = rank_command(place, run.path)
+    _warn_if_crowded(place)
+    print(f"{run.path}: {place.ranks} rank{'s' * (place.ranks != 1)}", flush=True)
+    with run.held():
+        status = supervise(command, run, Progress())
+    print(summary(run, status, time.monotonic() - began))
+    return 0
+
+
+def complete(place: Place, config: "Config") -> Place:
+    """The place with what the [launch] table says where the command line says nothing, and a number of ranks."""
+    launch, shards = config.launch, config.training.shards or 1
+    hosts = place.hosts
+    if not hosts and launch.hosts:
+        hosts = parse_hosts(launch.hosts)
+    if not hosts and launch.hostfile:
+        hosts = parse_hostfile(Path(launch.hostfile))
+    ranks = place.ranks or launch.ranks or min(Place(None, hosts).slots or available_cores().budget, shards)
+    if ranks > shards:
+        raise UsageError(
+            f"{ranks} ranks, but minibatches are cut into {shards} shards: use at most {shards} ranks, or start a new "
+            f"run with --set training.shards={ranks} (shards decide the order of sums, so that is another model)"
+        )
+    return Place(ranks, hosts)
+
+
+def rank_command(place: Place, folder: Path) -> Command:
+    """The command that starts the ranks of the run in `folder`."""
+    assert place.ranks is not None
+    return mpirun_command(
+        find_mpi(), [*WORKER, str(folder.resolve())], place.ranks, place.hosts, machine(), str(Path.cwd())
+    )
+
+
+def machine() -> Machine:
+    """What the command depends on of this machine."""
+    return Machine(available_cores().budget, os.geteuid() == 0, copies_allowed(), allocated_nodes(dict(os.environ)) > 1)
+
+
+def copies_allowed() -> bool:
+    """Whether a process may read the memory of another one of the same user, which containers often forbid."""
+    try:
+        scope = Path("/proc/sys/kernel/yama/ptrace_scope").read_text().strip()
+    except OSError:
+        scope = "0"
+    return scope == "0"
+
+
+def allocated_nodes(environment: dict[str, str]) -> int:
+    """Nodes that a scheduler has given to this job; 1 without a scheduler."""
+    nodes = environment.get("SLURM_JOB_NUM_NODES") or environment.get("PBS_NUM_NODES") or "1"
+    return int(nodes) if nodes.isdigit() else 1
+
+
+def _warn_if_crowded(place: Place) -> None:
+    slots = place.slots or available_cores().budget
+    if place.ranks is not None and place.ranks > slots and allocated_nodes(dict(os.environ)) == 1:
+        what = "slots on these hosts" if place.hosts else "cores for this process"
+        print(f"warning: {place.ranks} ranks share {slots} {what}; that is correct but slower", file=sys.stderr)
+
+
+def summary(run: RunDirectory, status: dict[str, Any], seconds: float) -> str:
+    """The result of a run that is done."""
+    epochs = [record for record in run.read_metrics() if record.get("kind") == "epoch"]
+    last = {key: value for key, value in (epochs[-1] if epochs else {}).items() if key.startswith("validation_")}
+    lines = [f"model   {run.model}"]
+    if run.best.exists():
+        lines.append(f"best    {run.best}")
+    lines += [f"{key.replace('_', ' ')}  {value:.4g}" for key, value in last.items() if isinstance(value, float)]
+    if status.get("digest"):
+        lines.append(f"digest  {status['digest']}")
+    return "\n".join([*lines, f"time    {duration(seconds)}"])
