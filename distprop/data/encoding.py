@@ -100,6 +100,7 @@ class Encoding:
 
 
 _ADAPTER = TypeAdapter(Encoding)
+_LONGEST_NUMBER = 40  # characters: whatever is longer is a name that happens to consist of digits
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _REAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
@@ -107,6 +108,8 @@ _REAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 def canonical(label: str) -> str | None:
     """The one way to write a number, so that 3, 3.0 and 03 are one class; None if the label is not a number."""
     text = label.strip()
+    if len(text) > _LONGEST_NUMBER:
+        return None
     if _INTEGER.fullmatch(text):
         return str(int(text))
     if not _REAL.fullmatch(text):

@@ -1,0 +1,162 @@
+"""Arrays in files (IDX, .npy, the members of .npz) as a shape, a dtype and a stream of rows.
+
+The header is checked against the format when an array is opened; the rows are read a few megabytes at a time, so that memory
+doesn't grow with the file. IDX: two zero bytes, a type, a number of axes, their lengths, big-endian; then the elements.
+"""
+
+import gzip
+import math
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, cast
+
+import numpy as np
+
+from distprop.data.source import CHUNK_BYTES, Array, readable
+from distprop.errors import DataError
+
+IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+LARGEST_ROW_BYTES = 1 << 30
+_BROKEN = (OSError, EOFError, ValueError, zlib.error, zipfile.BadZipFile, RuntimeError, NotImplementedError)
+
+
+@dataclass(frozen=True)
+class ArrayStream:
+    """An array in a file. `open` gives its elements' bytes from the first on, in C order."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    open: Callable[[], IO[bytes]]
+
+    @property
+    def rows(self) -> int:
+        return self.shape[0]
+
+    def blocks(self, rows: int) -> Iterator[Array]:
+        """Blocks of so many rows in order (the last may be shorter), in the machine's byte order.
+
+        Raises DataError if the file is shorter or longer than its header says, or damaged.
+        """
+        try:
+            with self.open() as stream:
+                for first in range(0, self.rows, rows):
+                    yield self._block(stream, min(rows, self.rows - first), first)
+                if stream.read(1):
+                    raise DataError(f"{self.name}: there is more data than the header's shape {self.shape} says")
+        except _BROKEN as error:
+            raise DataError(f"{self.name}: the file is damaged ({error})") from None
+
+    def _block(self, stream: IO[bytes], rows: int, first: int) -> Array:
+        wanted = rows * row_bytes(self)
+        data = bytearray(wanted)
+        view, got = memoryview(data), 0
+        while got < wanted:
+            some = stream.read(min(wanted - got, CHUNK_BYTES))
+            if not some:
+                row = first + got // row_bytes(self)
+                raise DataError(f"{self.name}: the file ends at row {row} of {self.rows}; it is cut off")
+            view[got : got + len(some)] = some
+            got += len(some)
+        block = np.frombuffer(data, self.dtype).reshape(rows, *self.shape[1:])
+        return block.astype(self.dtype.newbyteorder("="), copy=False)
+
+
+def row_bytes(stream: ArrayStream) -> int:
+    return math.prod(stream.shape[1:]) * stream.dtype.itemsize
+
+
+def open_array(path: Path) -> ArrayStream:
+    """Open a .npy or IDX file, gzipped or not, known by its first bytes. Raises DataError."""
+    with _decompressed(readable(path)) as stream:
+        start = _start(stream, path, 6)
+    if start == b"\x93NUMPY":
+        return _npy(str(path), lambda: _decompressed(path))
+    if start[:2] == b"\0\0":
+        return _idx(path)
+    raise DataError(f"{path}: neither a .npy nor an IDX file: it begins with the bytes {start[:4].hex(' ')}")
+
+
+def open_npz(path: Path) -> dict[str, ArrayStream]:
+    """The arrays of a .npz file by name. Raises DataError."""
+    try:
+        with zipfile.ZipFile(readable(path)) as archive:
+            members = archive.namelist()
+    except _BROKEN as error:
+        raise DataError(f"{path}: not a .npz file ({error})") from None
+    members = [member for member in members if member.endswith(".npy")]
+    if not members:
+        raise DataError(f"{path}: there is no array in this file")
+    return {member[:-4]: _npy(f"{path}, array {member[:-4]}", _member_opener(path, member)) for member in members}
+
+
+def _member_opener(path: Path, member: str) -> Callable[[], IO[bytes]]:
+    return lambda: zipfile.ZipFile(path).open(member)
+
+
+def _decompressed(path: Path) -> IO[bytes]:
+    with path.open("rb") as file:
+        zipped = file.read(2) == b"\x1f\x8b"
+    return cast(IO[bytes], gzip.open(path, "rb")) if zipped else path.open("rb")
+
+
+def _start(stream: IO[bytes], path: Path, count: int) -> bytes:
+    try:
+        return stream.read(count)
+    except _BROKEN as error:
+        raise DataError(f"{path}: the file is damaged ({error})") from None
+
+
+def _npy(name: str, opener: Callable[[], IO[bytes]]) -> ArrayStream:
+    try:
+        with opener() as stream:
+            shape, fortran, dtype = _npy_header(stream)
+            offset = stream.tell()
+    except _BROKEN as error:
+        raise DataError(f"{name}: the header of the array is damaged ({str(error).splitlines()[0]})") from None
+    if fortran and len(shape) > 1:
+        raise DataError(f"{name}: the array is in column-major (Fortran) order; save numpy.ascontiguousarray of it")
+    return _checked(name, shape, dtype, lambda: _after(opener(), offset))
+
+
+def _npy_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    version = np.lib.format.read_magic(stream)
+    if version == (1, 0):
+        return np.lib.format.read_array_header_1_0(stream)
+    if version == (2, 0):
+        return np.lib.format.read_array_header_2_0(stream)
+    raise ValueError(f"version {version[0]}.{version[1]} of the format is not known")
+
+
+def _idx(path: Path) -> ArrayStream:
+    with _decompressed(path) as stream:
+        magic = _start(stream, path, 4)
+        if len(magic) < 4 or magic[2] not in IDX_TYPES or magic[3] == 0:
+            raise DataError(f"{path}: bad IDX header {magic.hex(' ')}: an unknown type of elements or no axes")
+        lengths = _start(stream, path, 4 * magic[3])
+    if len(lengths) < 4 * magic[3]:
+        raise DataError(f"{path}: the file ends inside its IDX header; it is cut off")
+    shape = struct.unpack(f">{magic[3]}I", lengths)
+    offset = 4 + len(lengths)
+    return _checked(str(path), shape, np.dtype(IDX_TYPES[magic[2]]), lambda: _after(_decompressed(path), offset))
+
+
+def _after(stream: IO[bytes], offset: int) -> IO[bytes]:
+    stream.read(offset)
+    return stream
+
+
+def _checked(name: str, shape: tuple[int, ...], dtype: np.dtype[Any], opener: Callable[[], IO[bytes]]) -> ArrayStream:
+    if dtype.hasobject or dtype.kind not in "biufUS" or dtype.itemsize == 0:
+        raise DataError(f"{name}: elements of type {dtype} can't be used; save numbers, booleans or text")
+    if not shape:
+        raise DataError(f"{name}: the array is a single value; its first axis has to be the samples")
+    if 0 in shape:
+        raise DataError(f"{name}: the array of shape {shape} is empty")
+    if math.prod(shape[1:]) * dtype.itemsize > LARGEST_ROW_BYTES:
+        raise DataError(f"{name}: a sample of shape {shape[1:]} is larger than 1 GiB; the header may be damaged")
+    return ArrayStream(name, tuple(int(length) for length in shape), dtype, opener)

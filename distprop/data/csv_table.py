@@ -1,0 +1,166 @@
+"""CSV files, plain or gzipped, streamed by Arrow; where Arrow can't name the line of a fault, the file is read again slowly."""
+
+import csv
+import gzip
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as arrow_csv
+
+from distprop.data.arrow_columns import floats, texts_of
+from distprop.data.source import Chunk, Kind, check_header, readable
+from distprop.errors import DataError
+
+PREVIEW_ROWS = 1000  # what the kind of a column is judged by
+_BROKEN = (OSError, EOFError, zlib.error, csv.Error, UnicodeDecodeError)
+
+
+class CsvTable:
+    """Columns of a CSV file with a header. A column whose first present value is a number (or true or false) holds numbers."""
+
+    def __init__(self, path: Path, delimiter: str, missing_markers: Sequence[str]):
+        self.path = readable(path)
+        self._delimiter = delimiter
+        self._markers = frozenset(missing_markers)
+        self._header, preview = self._preview()
+        check_header(path, self._header)
+        self._columns: dict[str, Kind] = {}
+        self._booleans: set[str] = set()
+        for n, name in enumerate(self._header):
+            self._judge(name, [row[n] for row in preview if n < len(row)])
+
+    @property
+    def columns(self) -> dict[str, Kind]:
+        return self._columns
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {}
+
+    @property
+    def dtypes(self) -> dict[str, np.dtype[Any]]:
+        return {}
+
+    def chunks(self, numbers: Sequence[str], texts: Sequence[str]) -> Iterator[Chunk]:
+        try:
+            for batch in self._open(numbers, texts):
+                if batch.num_rows:
+                    yield Chunk(
+                        rows=batch.num_rows,
+                        numbers={name: floats(batch.column(name)) for name in numbers},
+                        texts={name: texts_of(batch.column(name)) for name in texts},
+                    )
+        except (pa.ArrowException, *_BROKEN) as error:
+            raise self._explained(error, numbers) from None
+
+    def place(self, row: int, column: str) -> str:
+        for n, (line, _) in enumerate(self._rows()):
+            if n == row:
+                return f'{self.path}, line {line}, column "{column}"'
+        return f'{self.path}, row {row}, column "{column}"'
+
+    def _open(self, numbers: Sequence[str], texts: Sequence[str]) -> Iterator[Any]:
+        kinds = {name: pa.bool_() if name in self._booleans else pa.float64() for name in numbers}
+        longest = max(1 << 20, 64 * sum(len(name) + 1 for name in self._header))
+        convert = arrow_csv.ConvertOptions(
+            column_types={**kinds, **{name: pa.string() for name in texts}},
+            include_columns=[*numbers, *texts],
+            null_values=sorted(self._markers),
+            strings_can_be_null=True,
+        )
+        parse = arrow_csv.ParseOptions(delimiter=self._delimiter, newlines_in_values=True)
+        read = arrow_csv.ReadOptions(block_size=longest, column_names=list(self._header), skip_rows_after_names=1)
+        with pa.input_stream(str(self.path), compression="gzip" if self._zipped() else None) as stream:
+            yield from arrow_csv.open_csv(stream, read_options=read, parse_options=parse, convert_options=convert)
+
+    def _zipped(self) -> bool:
+        with self.path.open("rb") as file:
+            return file.read(2) == b"\x1f\x8b"
+
+    def _preview(self) -> tuple[tuple[str, ...], list[list[str]]]:
+        rows = self._rows(header=True)
+        _, header = next(rows, (0, []))
+        preview = [row for (_, row), _ in zip(rows, range(PREVIEW_ROWS), strict=False)]
+        if not preview:
+            raise DataError(f"{self.path}: there are no rows below the header")
+        return tuple(header), preview
+
+    def _judge(self, name: str, values: Sequence[str]) -> None:
+        first = next((value for value in values if value not in self._markers), "0")
+        if first.strip().lower() in ("true", "false"):
+            self._booleans.add(name)
+        self._columns[name] = "number" if name in self._booleans or _is_number(first) else "text"
+
+    def _rows(self, header: bool = False) -> Iterator[tuple[int, list[str]]]:
+        """Each row with the line on which it begins, as Python's own reader sees the file."""
+        try:
+            with self._text() as file:
+                reader = csv.reader(file, delimiter=self._delimiter)
+                for n, located in enumerate(_located(reader)):
+                    if header or n > 0:
+                        yield located
+        except _BROKEN as error:
+            raise self._unreadable(error) from None
+
+    def _text(self) -> IO[str]:
+        if self._zipped():
+            return cast(IO[str], gzip.open(self.path, "rt", encoding="utf-8-sig", newline=""))
+        return self.path.open("rt", encoding="utf-8-sig", newline="")
+
+    def _unreadable(self, error: BaseException) -> DataError:
+        if isinstance(error, UnicodeDecodeError):
+            return DataError(f"{self.path}: the file is not text in UTF-8; save it as CSV in UTF-8")
+        return DataError(f"{self.path}: the file is damaged or no CSV ({error})")
+
+    def _explained(self, error: BaseException, numbers: Sequence[str]) -> DataError:
+        """The error with its line and column, found by reading the file again."""
+        places = {name: self._header.index(name) for name in numbers}
+        for line, row in self._rows():
+            if len(row) != len(self._header):
+                return DataError(
+                    f"{self.path}, line {line}: {len(row)} values, but the header names {len(self._header)} columns"
+                )
+            for name, n in places.items():
+                if row[n] not in self._markers and not self._fits(name, row[n]):
+                    return self._not_a_number(line, name, row[n])
+        return self._unreadable(RuntimeError(str(error).splitlines()[0]))
+
+    def _fits(self, name: str, value: str) -> bool:
+        if name in self._booleans:
+            return value in ("0", "1", "true", "True", "TRUE", "false", "False", "FALSE")
+        return _is_number(value)
+
+    def _not_a_number(self, line: int, name: str, value: str) -> DataError:
+        shown = value if len(value) <= 40 else value[:40] + "..."
+        kind = "true or false, as the column's first value is" if name in self._booleans else "a number"
+        return DataError(
+            f'{self.path}, line {line}, column "{name}": "{shown}" is not {kind}; add it to missing_markers under [data], '
+            "list the column in categorical under [data.columns], or drop the column"
+        )
+
+
+def _located(reader: Any) -> Iterator[tuple[int, list[str]]]:
+    """Rows with the line on which each begins; empty lines are no rows."""
+    before = 0
+    for row in reader:
+        if row:
+            yield before + 1, row
+        before = reader.line_num
+
+
+def _is_number(text: str) -> bool:
+    """Whether Arrow reads the text as a number, tried quickly by Python first."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    try:
+        pc.cast(pa.array([text.strip()]), pa.float64())
+    except pa.ArrowInvalid:
+        return False
+    return True

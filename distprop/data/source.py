@@ -1,0 +1,111 @@
+"""What every reader of data offers: named columns, read in chunks, and the place in the file of any row."""
+
+import difflib
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from distprop.errors import DataError
+
+Array: TypeAlias = npt.NDArray[Any]
+Kind: TypeAlias = Literal["number", "text", "array"]
+
+CHUNK_BYTES = 4 << 20  # about what is read at once
+
+
+@dataclass(frozen=True)
+class Texts:
+    """A chunk of a column of text: `values[codes[n]]` is row n; code -1 is a missing value."""
+
+    codes: npt.NDArray[np.int64]
+    values: list[str]
+
+    def without(self, markers: Collection[str]) -> "Texts":
+        """The same, with the values among the markers missing."""
+        missing = [code for code, value in enumerate(self.values) if value in markers]
+        if not missing:
+            return self
+        return Texts(np.where(np.isin(self.codes, missing), -1, self.codes), self.values)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some rows. `numbers`: (rows, ...) an array a column, of a table float64 with NaN for missing; `texts`: columns of text."""
+
+    rows: int
+    numbers: dict[str, Array] = field(default_factory=dict)
+    texts: dict[str, Texts] = field(default_factory=dict)
+
+
+class Source(Protocol):
+    """One table, or a few arrays that share their rows.
+
+    `columns`: the natural kind of each column, in the file's order. `shapes` and `dtypes`: of one row of the "array" columns.
+    """
+
+    path: Path
+
+    @property
+    def columns(self) -> dict[str, Kind]: ...
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]: ...
+    @property
+    def dtypes(self) -> dict[str, np.dtype[Any]]: ...
+
+    def chunks(self, numbers: Sequence[str], texts: Sequence[str]) -> Iterator[Chunk]:
+        """All rows in order, with the columns `numbers` as numbers and `texts` as text. Raises DataError at the first fault."""
+        ...
+
+    def place(self, row: int, column: str) -> str:
+        """Where the value of a row (from 0) stands, for an error: `train.csv, line 18, column "age"`."""
+        ...
+
+
+def quoted(names: Iterable[str], limit: int = 12) -> str:
+    """Names for a message, shortened when there are many."""
+    listed = list(names)
+    more = f" and {len(listed) - limit} more" if len(listed) > limit else ""
+    return ", ".join(listed[:limit]) + more
+
+
+def similar(name: str, names: Collection[str]) -> str:
+    """`; did you mean "age"?` or nothing."""
+    close = difflib.get_close_matches(name, names, 1) or [other for other in names if other.lower() == name.lower()][:1]
+    return f'; did you mean "{close[0]}"?' if close else ""
+
+
+def require_columns(source: Source, names: Iterable[str], cure: str = "") -> None:
+    """Raise DataError for the first name that is no column of the source."""
+    for name in names:
+        if name not in source.columns:
+            hint = similar(name, source.columns) or f"; it has {quoted(source.columns)}"
+            raise DataError(f'{source.path}: there is no column "{name}"{hint}{cure}')
+
+
+def check_header(path: Path, names: Sequence[str]) -> None:
+    """Raise DataError for a column without a name or a name given twice."""
+    for n, name in enumerate(names):
+        if not name.strip():
+            raise DataError(f"{path}: column {n + 1} has no name; the first line has to name every column")
+        if name in names[:n]:
+            raise DataError(f'{path}: two columns are called "{name}"; rename or remove one')
+
+
+def readable(path: Path) -> Path:
+    """The path of an existing, non-empty, readable file. Raises DataError otherwise."""
+    if not path.exists():
+        siblings = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise DataError(f"{path}: there is no such file{similar(path.name, siblings)}")
+    if not path.is_file():
+        raise DataError(f"{path}: this is not a file")
+    try:
+        if path.stat().st_size == 0:
+            raise DataError(f"{path}: the file is empty")
+        path.open("rb").close()
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from None
+    return path
