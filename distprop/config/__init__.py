@@ -1,6 +1,16 @@
 """Configuration: declarations, and reading, checking, completing and writing them."""
 
+from distprop.config.defaults import default_shards, named_layers
 from distprop.config.load import check, load_config
-from distprop.config.resolve import config_digest, named_layers, resolve, to_toml, write_config
+from distprop.config.resolve import config_digest, resolve, to_toml, write_config
 
-__all__ = ["check", "config_digest", "load_config", "named_layers", "resolve", "to_toml", "write_config"]
+__all__ = [
+    "check",
+    "config_digest",
+    "default_shards",
+    "load_config",
+    "named_layers",
+    "resolve",
+    "to_toml",
+    "write_config",
+]

@@ -1,13 +1,15 @@
 """Reading a configuration file: everything that is wrong with it is reported at once."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from pydantic import TypeAdapter, ValidationError
-
+from distprop.config import overrides as set_options
+from distprop.config.lines import Key, key_lines
+from distprop.config.problems import Problem, validate
+from distprop.config.rules import rule_problems, sound_tables
 from distprop.config.run import Config
-from distprop.config.toml import parse, read_text
+from distprop.config.toml import parse, printable, read_text
 from distprop.errors import ConfigError
 
 
@@ -16,11 +18,20 @@ def load_config(path: Path, overrides: Sequence[str] = (), *, check_files: bool 
 
     `check_files=False` leaves out the question whether the data files exist.
     """
-    tree = parse(read_text(path), path)
-    try:
-        return TypeAdapter(Config).validate_json(json.dumps(tree))
-    except ValidationError as error:
-        raise ConfigError([f"{path}: {e['loc']}: {e['msg']}" for e in error.errors()]) from None
+    text = read_text(path)
+    tree = parse(text, path)
+    applied: dict[Key, str] = {}
+    refused = []
+    for override in overrides:
+        try:
+            applied[set_options.apply(tree, override)] = override
+        except set_options.OverrideError as error:
+            refused.append(f"{set_options.label(override)}: {error}")
+    config, problems = validate(tree)
+    problems += rule_problems(sound_tables(config, tree), path.parent if check_files else None)
+    if problems or refused or config is None:
+        raise ConfigError([*_lines(problems, printable(str(path)), text, applied), *refused])
+    return config
 
 
 def check(path: Path, overrides: Sequence[str] = ()) -> list[str]:
@@ -30,3 +41,27 @@ def check(path: Path, overrides: Sequence[str] = ()) -> list[str]:
     except ConfigError as error:
         return list(error.problems)
     return []
+
+
+class _Place(NamedTuple):
+    order: float
+    text: str
+
+
+def _lines(problems: Sequence[Problem], file: str, text: str, applied: dict[Key, str]) -> list[str]:
+    """Each problem with its place, in the order of the file's lines; those of overrides at the end."""
+    places = {path: _Place(line, f"{file}:{line}") for path, line in key_lines(text).items()}
+    for path, override in applied.items():
+        places = {key: place for key, place in places.items() if key[: len(path)] != path}
+        places[path] = _Place(float("inf"), set_options.label(override))
+    located = [(_place(problem.path, places, file), problem) for problem in problems]
+    located.sort(key=lambda entry: entry[0].order)
+    return [f"{place.text}: {problem}" for place, problem in located]
+
+
+def _place(path: Key, places: dict[Key, _Place], file: str) -> _Place:
+    """The place of a key, or of the nearest table around it."""
+    for end in range(len(path), 0, -1):
+        if path[:end] in places:
+            return places[path[:end]]
+    return _Place(1, f"{file}:1")

@@ -11,14 +11,12 @@ from typing import Any
 import tomli_w
 
 from distprop.config.data import Arrays, Data, Source
+from distprop.config.defaults import default_shards, has_validation, named_layers, target_kind
 from distprop.config.layers import Activation, Dense, Layer
-from distprop.config.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
+from distprop.config.rules import check_rules
 from distprop.config.run import Config, Launch, Network, Training
 
-INPUT = "input"  # the name of the network's own input
 DEFAULT_EPOCHS = 10
-MAX_DEFAULT_SHARDS = 16
-MIN_SAMPLES_A_SHARD = 8
 _RELU_FAMILY = ("relu", "leaky_relu", "elu", "softplus", "gelu", "silu")
 
 
@@ -26,7 +24,9 @@ def resolve(config: Config, base: Path) -> Config:
     """The same configuration with nothing left to a default; relative paths start at the folder `base`.
 
     Resolving twice changes nothing, so what a run directory holds is read back as it was.
+    ConfigError if values don't fit together.
     """
+    check_rules(config)
     return replace(
         config,
         data=_resolve_data(config, base),
@@ -34,27 +34,6 @@ def resolve(config: Config, base: Path) -> Config:
         training=_resolve_training(config),
         launch=_resolve_launch(config.launch, base),
     )
-
-
-def default_shards(batch_size: int) -> int:
-    """The largest power of two, at most 16, that leaves at least 8 samples a shard; at least 1."""
-    shards = MAX_DEFAULT_SHARDS
-    while shards > 1 and batch_size // shards < MIN_SAMPLES_A_SHARD:
-        shards //= 2
-    return shards
-
-
-def named_layers(layers: Sequence[Layer]) -> tuple[Layer, ...]:
-    """Layers with name and inputs written out: dense_1, dense_2, activation_1 ..., each reading the one before it."""
-    counts: dict[str, int] = {}
-    named: list[Layer] = []
-    previous = INPUT
-    for layer in layers:
-        counts[layer.type] = counts.get(layer.type, 0) + 1
-        name = layer.name or f"{layer.type}_{counts[layer.type]}"
-        named.append(replace(layer, name=name, inputs=layer.inputs or (previous,)))
-        previous = name
-    return tuple(named)
 
 
 def to_toml(config: Config) -> str:
@@ -91,12 +70,11 @@ def config_digest(config: Config) -> str:
 
 def _resolve_data(config: Config, base: Path) -> Data:
     data = config.data
-    classes = isinstance(config.network.loss, SoftmaxCrossEntropy | BinaryCrossEntropy)
     return replace(
         data,
         train=_absolute_source(data.train, base),
         validation=None if data.validation is None else _absolute_source(data.validation, base),
-        target_kind=data.target_kind or ("classes" if classes else "values"),
+        target_kind=target_kind(data, config.network.loss),
     )
 
 
@@ -111,7 +89,8 @@ def _absolute_source(source: Source, base: Path) -> Source:
 
 
 def _absolute(path: str, base: Path) -> str:
-    return os.path.abspath(base / Path(path).expanduser())  # noqa: PTH100 (links keep the names that the user gave)
+    full = os.path.join(base, os.path.expanduser(path))  # noqa: PTH111, PTH118 (Path raises for odd names, these don't)
+    return os.path.abspath(full)  # noqa: PTH100 (not resolve(): links keep the names that the user gave)
 
 
 def _resolve_network(network: Network) -> Network:
@@ -138,10 +117,6 @@ def _resolve_training(config: Config) -> Training:
         monitor = "validation_loss" if has_validation(config.data) else "loss"
     shards = training.shards or default_shards(training.batch_size)
     return replace(training, epochs=epochs, monitor=monitor, shards=shards)
-
-
-def has_validation(data: Data) -> bool:
-    return data.validation is not None or data.validation_fraction > 0
 
 
 def _resolve_launch(launch: Launch, base: Path) -> Launch:

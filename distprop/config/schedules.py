@@ -2,7 +2,7 @@
 
 t is the time in epochs, as a fraction (steps done / steps an epoch); T the length of the whole training.
 During the first `warmup` epochs the factor rises in a straight line, step by step, to the schedule's first value;
-the schedule's own time starts after it.
+the schedule's own time, t and T, starts after it.
 """
 
 from dataclasses import field
