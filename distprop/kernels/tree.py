@@ -1,0 +1,88 @@
+"""Sums over the binary tree of a minibatch's shards, in the one order that the number of ranks can't change.
+
+Shapes: N rows, C columns; K parts of length L. The tree over n shards splits at the largest power of two below n, so it
+can be built like a binary counter: after shard s, merge as often as s + 1 ends in zero bits; at the end, from the right.
+"""
+
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+from numba.np import arrayobj
+
+from distprop.kernels.jit import inlined, kernel
+
+BLOCK = 512  # columns that tree_sum takes at a time, so that its stack stays in the fastest cache
+
+
+@inlined
+def _add(left, right):
+    for i in range(left.size):
+        left[i] += right[i]
+
+
+@kernel
+def column_sums(out, values, bounds, scratch):
+    """out (C,) = tree over shards of the column sums of values (N, C), each shard's rows in turn, starting from zero.
+
+    bounds (shards + 1,) int64: shard i has the rows bounds[i] to bounds[i + 1]. scratch (levels, C) is overwritten and
+    needs as many levels as the number of shards has binary digits.
+    """
+    depth = 0
+    for shard in range(bounds.size - 1):
+        top = scratch[depth]
+        top[:] = 0
+        for row in range(bounds[shard], bounds[shard + 1]):
+            _add(top, values[row])
+        depth += 1
+        done = shard + 1
+        while done % 2 == 0:
+            depth -= 1
+            _add(scratch[depth - 1], scratch[depth])
+            done //= 2
+    while depth > 1:
+        depth -= 1
+        _add(scratch[depth - 1], scratch[depth])
+    out[:] = scratch[0]
+
+
+@intrinsic
+def _piece(typing_context, array, row, start, size):
+    """array[row, start : start + size] of an array with contiguous rows, as a contiguous array: loops over it vectorise."""
+    piece = types.Array(array.dtype, 1, "C")
+
+    def generate(context, builder, signature, arguments):
+        value, row, start, size = arguments
+        whole = context.make_array(array)(context, builder, value)
+        row_bytes = builder.extract_value(whole.strides, 0)
+        first = builder.gep(cgutils.pointer_add(builder, whole.data, builder.mul(row_bytes, row)), [start])
+        view = context.make_array(piece)(context, builder)
+        layout = {"shape": [size], "strides": [whole.itemsize], "itemsize": whole.itemsize}
+        arrayobj.populate_array(view, data=first, meminfo=None, **layout)
+        return view._getvalue()
+
+    return piece(array, types.intp, types.intp, types.intp), generate
+
+
+@inlined
+def _copy(target, source):
+    for i in range(target.size):
+        target[i] = source[i]
+
+
+@kernel
+def tree_sum(out, parts, plan, scratch):
+    """out (L,) = the parts (K, L) combined as the plan says, for example the partial gradients of the nodes of all ranks.
+
+    plan is an int32 postfix list: k >= 0 pushes part k, -1 replaces the two topmost entries by left + right.
+    The rows of parts are contiguous but may lie apart. scratch (levels, BLOCK) needs as many levels as the stack gets deep.
+    """
+    for start in range(0, out.size, BLOCK):
+        size = min(BLOCK, out.size - start)
+        depth = 0
+        for step in range(plan.size):
+            if plan[step] >= 0:
+                _copy(_piece(scratch, depth, 0, size), _piece(parts, plan[step], start, size))
+                depth += 1
+            else:
+                depth -= 1
+                _add(_piece(scratch, depth - 1, 0, size), _piece(scratch, depth, 0, size))
+        _copy(out[start : start + size], _piece(scratch, 0, 0, size))
