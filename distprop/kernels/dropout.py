@@ -11,7 +11,7 @@ from distprop.kernels.random import DROPOUT, random_words
 
 @inlined
 def _masked(word, threshold, scale):
-    return scale if word >= threshold else scale * 0
+    return scale if word >= threshold else scale - scale  # a zero of the same type
 
 
 @inlined
@@ -22,20 +22,21 @@ def _draw_mask(mask, n, sample, step, seed, layer, threshold, scale):
     """
     units = mask.shape[1]
     quarter = (units + 3) // 4
-    full = max(units - 3 * quarter, 0)  # blocks of which all four words have a unit
-    for b in range(full):
+    m0, m1 = mask[n, :quarter], mask[n, quarter : 2 * quarter]
+    m2, m3 = mask[n, 2 * quarter : 3 * quarter], mask[n, 3 * quarter :]
+    for b in range(m3.size):
         w0, w1, w2, w3 = random_words(seed, DROPOUT, layer, step, sample, b)
-        mask[n, b] = _masked(w0, threshold, scale)
-        mask[n, quarter + b] = _masked(w1, threshold, scale)
-        mask[n, 2 * quarter + b] = _masked(w2, threshold, scale)
-        mask[n, 3 * quarter + b] = _masked(w3, threshold, scale)
-    for b in range(full, quarter):
+        m0[b] = _masked(w0, threshold, scale)
+        m1[b] = _masked(w1, threshold, scale)
+        m2[b] = _masked(w2, threshold, scale)
+        m3[b] = _masked(w3, threshold, scale)
+    for b in range(m3.size, quarter):  # at most three: blocks of which not every word has a unit
         w0, w1, w2, _ = random_words(seed, DROPOUT, layer, step, sample, b)
-        mask[n, b] = _masked(w0, threshold, scale)
-        if quarter + b < units:
-            mask[n, quarter + b] = _masked(w1, threshold, scale)
-        if 2 * quarter + b < units:
-            mask[n, 2 * quarter + b] = _masked(w2, threshold, scale)
+        m0[b] = _masked(w0, threshold, scale)
+        if b < m1.size:
+            m1[b] = _masked(w1, threshold, scale)
+        if b < m2.size:
+            m2[b] = _masked(w2, threshold, scale)
 
 
 @kernel

@@ -20,9 +20,8 @@ import numpy as np
 from distprop.kernels.jit import inlined, kernel
 
 INITIALIZE = 0
-INITIALIZE_BIAS = 1
-SHUFFLE = 2
-DROPOUT = 3
+SHUFFLE = 1
+DROPOUT = 2
 
 # Of every constant the type is given: Numba turns a uint64 and a signed integer into a float64.
 _LOW = np.uint64(0xFFFFFFFF)

@@ -1,0 +1,1 @@
+"""Training: the walk of one minibatch, optimizers, schedules, evaluation, checkpoints."""
