@@ -48,7 +48,15 @@ class Constants(NamedTuple):
 
 
 def _constants(number: Callable[[float], Any], **values: Any) -> Constants:
-    same = {"log2_e": 1.4426950408889634, "half": 0.5, "one": 1.0, "two": 2.0, "zero": 0.0, "infinity": np.inf, "nan": np.nan}
+    same = {
+        "log2_e": 1.4426950408889634,
+        "half": 0.5,
+        "one": 1.0,
+        "two": 2.0,
+        "zero": 0.0,
+        "infinity": np.inf,
+        "nan": np.nan,
+    }
     given = same | {"tanh_small": 0.55} | values
     return Constants(**{k: tuple(map(number, v)) if isinstance(v, tuple) else number(v) for k, v in given.items()})
 

@@ -1,0 +1,182 @@
+"""Losses and their gradients, row by row.
+
+Shapes: N samples, O outputs or classes: z, dz, targets (N, O); losses, weights, labels (N,). For sample n with loss l:
+losses[n] = w_n l and dz[n] = w_n scale dl/dz, where scale is 1 / (total weight of the global minibatch). A class's weight is
+part of its samples' weights. dz is also where terms wait to be summed; evaluation passes a buffer and ignores the gradient.
+Loops over all elements are flat, not row by row, because rows are often shorter than a vector register.
+"""
+
+from distprop.kernels.elementary import exp, log, sigmoid, softplus
+from distprop.kernels.jit import inlined, kernel
+
+
+@kernel
+def mean_squared_error(losses, dz, z, targets, weights, scale):
+    """l = mean over outputs of e^2, with e = z - t; dl/dz = 2 e / O."""
+    d, y, t = dz.ravel(), z.ravel(), targets.ravel()
+    for i in range(d.size):
+        d[i] = (y[i] - t[i]) * (y[i] - t[i])
+    _weighted_means(losses, dz, weights)
+    for i in range(d.size):
+        d[i] = (y[i] - t[i]) + (y[i] - t[i])
+    _scale_rows(dz, weights, scale)
+
+
+@kernel
+def mean_absolute_error(losses, dz, z, targets, weights, scale):
+    """l = mean over outputs of |e|, with e = z - t; dl/dz = sign(e) / O, 0 where e is 0."""
+    zero, one = z.dtype.type(0), z.dtype.type(1)
+    d, y, t = dz.ravel(), z.ravel(), targets.ravel()
+    for i in range(d.size):
+        d[i] = abs(y[i] - t[i])
+    _weighted_means(losses, dz, weights)
+    for i in range(d.size):
+        error = y[i] - t[i]
+        d[i] = one if error > zero else -one if error < zero else error  # the last is zero, or NaN for NaN
+    _scale_rows(dz, weights, scale)
+
+
+@kernel
+def huber(losses, dz, z, targets, weights, scale, delta):
+    """l = mean over outputs of e^2 / 2 where |e| <= delta, else delta (|e| - delta / 2); dl/de = e within, else +- delta."""
+    half, limit = z.dtype.type(0.5), z.dtype.type(delta)
+    d, y, t = dz.ravel(), z.ravel(), targets.ravel()
+    for i in range(d.size):
+        error = abs(y[i] - t[i])
+        d[i] = limit * (error - half * limit) if error > limit else half * error * error
+    _weighted_means(losses, dz, weights)
+    for i in range(d.size):
+        error = y[i] - t[i]
+        error = limit if error > limit else error
+        d[i] = -limit if error < -limit else error
+    _scale_rows(dz, weights, scale)
+
+
+@kernel
+def binary_cross_entropy(losses, dz, z, targets, weights, scale):
+    """l = mean over outputs of softplus(z) - t z, from logits z; dl/dz = (sigmoid(z) - t) / O."""
+    zero = z.dtype.type(0)
+    d, y, t = dz.ravel(), z.ravel(), targets.ravel()
+    for i in range(
+        d.size
+    ):  # softplus(z) = max(z, 0) + softplus(-|z|): so large terms cancel before small ones are added
+        d[i] = ((y[i] if y[i] > zero else zero) - t[i] * y[i]) + softplus(-abs(y[i]))
+    _weighted_means(losses, dz, weights)
+    for i in range(d.size):
+        d[i] = sigmoid(y[i]) - t[i]
+    _scale_rows(dz, weights, scale)
+
+
+@kernel
+def softmax_cross_entropy(losses, dz, z, labels, weights, scale, label_smoothing):
+    """l = logsumexp(z) - sum_c q_c z_c, q = (1 - s) one_hot(label) + s / classes; dl/dz = softmax(z) - q.
+
+    z is taken relative to its row's maximum. labels (N,) int32 in [0, classes).
+    """
+    smoothing, one = z.dtype.type(label_smoothing), z.dtype.type(1)
+    off = smoothing / z.dtype.type(z.shape[1])
+    on = one - smoothing + off
+    softmax_numerators(dz, z)
+    for n in range(z.shape[0]):
+        e, label = dz[n], labels[n]
+        total = _sum(e)
+        losses[n] = weights[n] * _smoothed_loss(z[n], log(total), label, smoothing)
+        inverse, factor = one / total, weights[n] * scale
+        at_label = factor * (e[label] * inverse - on)
+        for c in range(e.size):
+            e[c] = factor * (e[c] * inverse - off)
+        e[label] = at_label
+
+
+@kernel
+def softmax_rows(p, z):
+    """p (N, C) = softmax of each row of logits z."""
+    softmax_numerators(p, z)
+    for n in range(z.shape[0]):
+        inverse = z.dtype.type(1) / _sum(p[n])
+        for c in range(z.shape[1]):
+            p[n, c] *= inverse
+
+
+@kernel
+def softmax_numerators(e, z):
+    """e (N, C) = exp(z - maximum of its row)."""
+    for n in range(z.shape[0]):
+        maximum = _maximum(z[n])
+        for c in range(z.shape[1]):
+            e[n, c] = z[n, c] - maximum
+    flat = e.ravel()
+    for i in range(flat.size):
+        flat[i] = exp(flat[i])
+
+
+@inlined
+def _smoothed_loss(row, log_total, label, smoothing):
+    """log_total - sum_c q_c (z_c - maximum), with q = (1 - smoothing) one_hot(label) + smoothing / classes."""
+    zero, one = row.dtype.type(0), row.dtype.type(1)
+    maximum = _maximum(row)
+    loss = log_total - (one - smoothing) * (row[label] - maximum)
+    if smoothing > zero:  # not only for speed: 0 times an infinite logit would be NaN
+        total = zero
+        for c in range(row.size):
+            total += row[c] - maximum
+        loss -= smoothing / row.dtype.type(row.size) * total
+    return loss
+
+
+@inlined
+def _weighted_means(losses, terms, weights):
+    """losses[n] = w_n times the mean of row n of the terms."""
+    mean = terms.dtype.type(1) / terms.dtype.type(terms.shape[1])
+    for n in range(losses.size):
+        losses[n] = weights[n] * (_sum(terms[n]) * mean)
+
+
+@inlined
+def _scale_rows(dz, weights, scale):
+    """dz[n] *= w_n scale / O."""
+    mean = dz.dtype.type(1) / dz.dtype.type(dz.shape[1])
+    for n in range(dz.shape[0]):
+        factor = weights[n] * scale * mean
+        for o in range(dz.shape[1]):
+            dz[n, o] *= factor
+
+
+@inlined
+def _sum(row):
+    """Eight running sums, so that an addition needn't wait for the one before it; then their tree, then what is left over."""
+    a = b = c = d = e = f = g = h = row.dtype.type(0)
+    whole = row.size - row.size % 8
+    for i in range(0, whole, 8):
+        a += row[i]
+        b += row[i + 1]
+        c += row[i + 2]
+        d += row[i + 3]
+        e += row[i + 4]
+        f += row[i + 5]
+        g += row[i + 6]
+        h += row[i + 7]
+    total = ((a + b) + (c + d)) + ((e + f) + (g + h))
+    for i in range(whole, row.size):
+        total += row[i]
+    return total
+
+
+@inlined
+def _larger(a, b):
+    return a if a > b else b
+
+
+@inlined
+def _maximum(row):
+    """The largest number of a row, found in four strands for the same reason. Of a row with NaN it may be any number."""
+    a = b = c = d = row[0]
+    whole = row.size - row.size % 4
+    for i in range(0, whole, 4):
+        a = _larger(row[i], a)
+        b = _larger(row[i + 1], b)
+        c = _larger(row[i + 2], c)
+        d = _larger(row[i + 3], d)
+    for i in range(whole, row.size):
+        a = _larger(row[i], a)
+    return _larger(_larger(a, b), _larger(c, d))
