@@ -5,19 +5,12 @@ from dataclasses import dataclass
 from shlex import quote
 
 from distprop.launch.hosts import Host
+from distprop.launch.machine import Machine
 from distprop.launch.mpi import Mpi
 
+# A rank has one thread, and takes no module from the working directory (known to Python 3.11 and newer).
 ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "NUMBA")}
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What the command depends on of the machine that it is started on."""
-
-    cores: int  # ranks that can compute at the same time
-    root: bool = False  # whether the user is root
-    copies: bool = True  # whether a process may read another one's memory (CMA)
-    allocated: bool = False  # whether a scheduler has given several nodes to this job, which mpirun will find by itself
+RANK_VARIABLES = {"DISTPROP_LAUNCHED": "1", **ONE_THREAD, "PYTHONSAFEPATH": "1"}
 
 
 @dataclass(frozen=True)
@@ -39,11 +32,11 @@ def mpirun_command(
     """Start `program` as `ranks` ranks in `folder`, on `hosts` or on this machine."""
     build = _open_mpi if mpi.version.kind == "Open MPI" else _mpich
     slots = sum(host.slots for host in hosts) if hosts else machine.cores
-    local = not hosts and not machine.allocated
-    crowded = ranks > slots and not machine.allocated
+    local = not hosts and machine.nodes == 1
+    crowded = ranks > slots and machine.nodes == 1
     options, variables = build(mpi, ranks, local, crowded, machine)
     where = [_host_option(mpi), ",".join(f"{host.name}:{host.slots}" for host in hosts)] if hosts else []
-    environment = {"DISTPROP_LAUNCHED": "1", **ONE_THREAD, **variables}
+    environment = RANK_VARIABLES | variables
     forwarded = [] if local else _forward(mpi, environment)
     head = [str(mpi.mpirun), "-n", str(ranks), *where, *options, "-wdir", folder, *forwarded]
     return Command((*head, *program), environment)
@@ -58,20 +51,26 @@ def _open_mpi(mpi: Mpi, ranks: int, local: bool, crowded: bool, machine: Machine
     if local:
         # Without these, MPI_Init searches for networks for a second.
         variables |= {"OMPI_MCA_pml": "ob1", "OMPI_MCA_btl": "self,vader" if old else "self,sm"}
-        # Two runs that bind would bind to the same first cores; a run that fills the machine gains from it.
-        options += ["--bind-to", "core" if ranks == machine.cores else "none"]
+        options += ["--bind-to", "core" if _binds(ranks, machine) else "none"]
     if crowded:
         variables["OMPI_MCA_mpi_yield_when_idle"] = "1"
     if not machine.copies:
-        variables[f"OMPI_MCA_btl_{'vader' if old else 'sm'}_single_copy_mechanism"] = "none"
+        variables |= {"OMPI_MCA_btl_vader_single_copy_mechanism": "none"} if old else {"OMPI_MCA_smsc": "^cma"}
     return options, variables
 
 
 def _mpich(mpi: Mpi, ranks: int, local: bool, crowded: bool, machine: Machine) -> tuple[list[str], dict[str, str]]:
-    options = ["-launcher", "fork", "-iface", "lo"] if local else []
-    if local and ranks == machine.cores:
+    options = ["-launcher", "fork"] if local else []
+    if local and machine.loopback:
+        options += ["-iface", machine.loopback]
+    if local and _binds(ranks, machine):
         options += ["-bind-to", "core"]
     return options, {"MPIR_CVAR_POLLS_BEFORE_YIELD": "1"} if crowded else {}
+
+
+def _binds(ranks: int, machine: Machine) -> bool:
+    """Only a run that fills the machine binds its ranks: two smaller ones would bind to the same first cores."""
+    return machine.whole and ranks == machine.cores
 
 
 def _host_option(mpi: Mpi) -> str:

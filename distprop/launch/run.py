@@ -19,6 +19,7 @@ REPORT_S = 0.25
 STOP_S = 1.0  # between two requests to stop: one that a rank gets too early is lost
 END_S = 10.0  # for mpirun to end after the run's outcome is known
 LOG_LINES = 20
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the last one: the terminal was closed
 
 
 class RunFailedError(DistpropError):
@@ -62,18 +63,22 @@ def supervise(command: Command, run: RunDirectory, progress: Progress) -> dict[s
 
 @contextmanager
 def _stop_requests() -> Iterator[Stop]:
-    """Count SIGINT and SIGTERM instead of dying of them."""
+    """Count requests to stop instead of dying of them. What nohup has made ignored stays so."""
     stop = Stop()
 
     def count(number: int, frame: FrameType | None) -> None:
         stop.requests += 1
 
-    before = {number: signal.signal(number, count) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, count) for number in STOP_SIGNALS if _heeded(number)}
     try:
         yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _heeded(number: signal.Signals) -> bool:
+    return number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN
 
 
 def _wait(processes: Processes, run: RunDirectory, progress: Progress, stop: Stop) -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distprop.errors import UsageError
-from distprop.launch.command import Command, Machine, mpirun_command
+from distprop.launch.command import Command, mpirun_command
 from distprop.launch.cores import available_cores
 from distprop.launch.hosts import Place, parse_hostfile, parse_hosts
+from distprop.launch.machine import allocated_nodes, this_machine
 from distprop.launch.mpi import find_mpi
 from distprop.launch.progress import Progress, duration
 from distprop.launch.run import supervise
@@ -90,33 +91,13 @@ def rank_command(place: Place, folder: Path) -> Command:
     """The command that starts the ranks of the run in `folder`."""
     assert place.ranks is not None
     return mpirun_command(
-        find_mpi(), [*WORKER, str(folder.resolve())], place.ranks, place.hosts, machine(), str(Path.cwd())
+        find_mpi(), [*WORKER, str(folder.resolve())], place.ranks, place.hosts, this_machine(), str(Path.cwd())
     )
-
-
-def machine() -> Machine:
-    """What the command depends on of this machine."""
-    return Machine(available_cores().budget, os.geteuid() == 0, copies_allowed(), allocated_nodes(dict(os.environ)) > 1)
-
-
-def copies_allowed() -> bool:
-    """Whether a process may read the memory of another one of the same user, which containers often forbid."""
-    try:
-        scope = Path("/proc/sys/kernel/yama/ptrace_scope").read_text().strip()
-    except OSError:
-        scope = "0"
-    return scope == "0"
-
-
-def allocated_nodes(environment: dict[str, str]) -> int:
-    """Nodes that a scheduler has given to this job; 1 without a scheduler."""
-    nodes = environment.get("SLURM_JOB_NUM_NODES") or environment.get("PBS_NUM_NODES") or "1"
-    return int(nodes) if nodes.isdigit() else 1
 
 
 def _warn_if_crowded(place: Place) -> None:
     slots = place.slots or available_cores().budget
-    if place.ranks is not None and place.ranks > slots and allocated_nodes(dict(os.environ)) == 1:
+    if place.ranks is not None and place.ranks > slots and allocated_nodes(os.environ) == 1:
         what = "slots on these hosts" if place.hosts else "cores for this process"
         print(f"warning: {place.ranks} ranks share {slots} {what}; that is correct but slower", file=sys.stderr)
 

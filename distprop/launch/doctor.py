@@ -1,0 +1,159 @@
+"""`distprop doctor`: looks at everything a run needs on this machine, and names the cure of what is wrong."""
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from distprop.errors import DistpropError
+from distprop.launch.command import mpirun_command
+from distprop.launch.cores import available_cores
+from distprop.launch.machine import this_machine
+from distprop.launch.mpi import find_mpi, library_version
+from distprop.launch.processes import start_processes
+from distprop.paths import cache_folder
+
+HELLO = "from mpi4py import MPI; print('rank', MPI.COMM_WORLD.allreduce(1))"
+HELLO_S = 60.0
+PACKAGES = ("numba", "numpy", "mpi4py", "pydantic", "safetensors", "pyarrow")
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+VECTOR_FEATURES = ("avx512f", "avx2", "fma", "avx", "asimd")
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One fact, and what to do about it if it is a problem."""
+
+    name: str
+    fact: str
+    cure: str | None = None
+
+    def __str__(self) -> str:
+        mark = "ok   " if self.cure is None else "wrong"
+        return f"{mark} {self.name:9} {self.fact}" + (f"; {self.cure}" if self.cure else "")
+
+
+def doctor() -> int:
+    """Print one line for each thing looked at; return 1 if anything is wrong."""
+    healthy = True
+    for check in (_python, _packages, _mpi, _hello, _cores, _processor, _memory, _cache, _disk, _threads):
+        for finding in _guarded(check):
+            print(finding, flush=True)
+            healthy &= finding.cure is None
+    print("nothing is wrong here" if healthy else "the lines that start with 'wrong' name the cure")
+    return 0 if healthy else 1
+
+
+def mpi_works() -> bool:
+    """Whether two ranks can be started, which is all that scripts/launch asks of a system's MPI."""
+    return all(finding.cure is None for check in (_mpi, _hello) for finding in _guarded(check))
+
+
+def _guarded(check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    """What a check finds; its own failure is a finding too."""
+    try:
+        yield from check()
+    except (DistpropError, OSError) as error:
+        text, _, cure = str(error).rpartition("; ")
+        yield Finding(check.__name__.strip("_"), text or cure, cure if text else "see the message")
+
+
+def _python() -> Iterator[Finding]:
+    cure = "use Python 3.10 or newer" if sys.version_info < (3, 10) else None
+    yield Finding("python", f"{platform.python_version()} ({sys.executable})", cure)
+
+
+def _packages() -> Iterator[Finding]:
+    for package in PACKAGES:
+        try:
+            yield Finding("package", f"{package} {version(package)}")
+        except PackageNotFoundError:
+            yield Finding("package", f"{package} is missing", f"pip install {package}")
+
+
+def _mpi() -> Iterator[Finding]:
+    mpi = find_mpi()
+    yield Finding("mpi", f"mpi4py uses {library_version()}, which agrees with {mpi.mpirun} ({mpi.version})")
+
+
+def _hello() -> Iterator[Finding]:
+    """Two real ranks that add 1 and 1."""
+    program = [sys.executable, "-c", HELLO]
+    command = mpirun_command(find_mpi(), program, 2, (), this_machine(), str(Path.cwd()))
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log"
+        began = time.monotonic()
+        processes = start_processes(command, log)
+        try:
+            code = processes.mpirun.wait(HELLO_S)
+        except subprocess.TimeoutExpired:
+            yield Finding("mpirun", f"2 ranks did not answer in {HELLO_S:.0f} s", f"run this yourself: {command}")
+            return
+        finally:
+            processes.end()
+        said = log.read_text(errors="replace").split("\n")
+    if code == 0 and said.count("rank 2") == 2:
+        yield Finding("mpirun", f"2 ranks answered in {time.monotonic() - began:.1f} s")
+    else:
+        last = next((line for line in reversed(said) if line.strip()), "no output")
+        yield Finding("mpirun", f"2 ranks failed with code {code}: {last}", f"run this yourself: {command}")
+
+
+def _cores() -> Iterator[Finding]:
+    cores = available_cores()
+    quota = "no quota" if cores.quota is None else f"a quota of {cores.quota:g} cores"
+    mask = f"{cores.threads} hardware threads of {cores.physical} cores in the affinity mask"
+    yield Finding("cores", f"{cores.budget} for ranks: {mask}, {quota}")
+
+
+def _processor() -> Iterator[Finding]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    flags = next((line.split() for line in lines if line.lower().startswith(("flags", "features"))), [])
+    found = [feature for feature in VECTOR_FEATURES if feature in flags]
+    yield Finding("processor", f"{platform.machine()}, vector features: {' '.join(found) or 'unknown'}")
+
+
+def _memory() -> Iterator[Finding]:
+    """Ranks on one node share parameters and gradients through /dev/shm."""
+    folder = Path("/dev/shm")
+    if not folder.is_dir():
+        return
+    free = shutil.disk_usage(folder).free
+    small = free < GIB // 4
+    cure = "give the container more, such as: docker run --shm-size=1g"
+    yield Finding("memory", f"{free / GIB:.1f} GiB free in {folder}", cure if small else None)
+
+
+def _cache() -> Iterator[Finding]:
+    folder = cache_folder("")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        yield Finding("cache", f"{folder}, {size / 2**20:.0f} MiB")
+    except OSError as error:
+        yield Finding("cache", f"{folder}: {error.strerror}", "set DISTPROP_CACHE to a folder that can be written")
+
+
+def _disk() -> Iterator[Finding]:
+    for folder in dict.fromkeys((Path.cwd(), Path(tempfile.gettempdir()))):
+        free = shutil.disk_usage(folder).free
+        cure = "make room: checkpoints and prepared data need it" if free < GIB else None
+        yield Finding("disk", f"{free / GIB:.1f} GiB free in {folder}", cure)
+
+
+def _threads() -> Iterator[Finding]:
+    """Not a problem for runs, which set them to 1 for each rank; worth knowing for everything else."""
+    values = [f"{name}={os.environ[name]}" for name in THREAD_VARIABLES if name in os.environ]
+    yield Finding("threads", f"one for each rank (outside runs: {' '.join(values) or 'no variable is set'})")
