@@ -1,13 +1,9 @@
-""".npy files that are written row by row and read in blocks, with memory that doesn't grow with the rows."""
+"""Files that are written completely or not at all: .npy arrays that grow row by row, checksums, syncing."""
 
 import hashlib
-import math
-import mmap
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +25,7 @@ class ArrayWriter:
 
     def append(self, block: Array) -> None:
         self.rows += len(block)
-        self._file.write(memoryview(np.ascontiguousarray(block, self.dtype)).cast("B"))
+        self._file.write(np.ascontiguousarray(block, self.dtype).data.cast("B"))
 
     def __enter__(self) -> "ArrayWriter":
         return self
@@ -50,43 +46,6 @@ class ArrayWriter:
         text = repr({"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False, "shape": shape})
         room = HEADER_BYTES - 10
         return b"\x93NUMPY\x01\x00" + room.to_bytes(2, "little") + text.ljust(room - 1).encode() + b"\n"
-
-
-class ArrayBlocks:
-    """A written .npy file as blocks of chosen rows, each a copy. Pages are given back after each block.
-
-    Shapes: R rows, F elements a row; `rows`: sorted indices, None for all.
-    """
-
-    def __init__(self, path: Path, rows: npt.NDArray[np.int64] | None = None, write: bool = False):
-        mapped = np.load(path, mmap_mode="r")
-        self.dtype, self.width = mapped.dtype, math.prod(mapped.shape[1:])
-        self.count = len(mapped) if rows is None else len(rows)
-        self._total = len(mapped)
-        self._rows = rows
-        with path.open("r+b" if write else "rb") as file:
-            self._pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_WRITE if write else mmap.ACCESS_READ)
-
-    def blocks(self, size: int) -> Iterator[Array]:
-        """(size, F) arrays of the file's dtype in order; the last may be shorter."""
-        for first in range(0, self.count, size):
-            chosen = slice(first, first + size) if self._rows is None else self._rows[first : first + size]
-            yield self._view()[chosen].copy()
-            self._pages.madvise(mmap.MADV_DONTNEED)
-
-    def fill_missing(self, values: npt.NDArray[np.float64], size: int) -> None:
-        """Write values[f] wherever feature f is NaN, in all rows."""
-        for first in range(0, self._total, size):
-            block = self._view()[first : first + size]
-            missing = np.isnan(block)
-            if missing.any():
-                np.copyto(block, values.astype(self.dtype), where=missing)
-            del block
-            self._pages.flush()
-            self._pages.madvise(mmap.MADV_DONTNEED)
-
-    def _view(self) -> npt.NDArray[Any]:
-        return np.frombuffer(self._pages, self.dtype, offset=HEADER_BYTES).reshape(-1, self.width)
 
 
 def sha256(path: Path) -> str:

@@ -1,7 +1,7 @@
 """Arrays in files (IDX, .npy, the members of .npz) as a shape, a dtype and a stream of rows.
 
-The header is checked against the format when an array is opened; the rows are read a few megabytes at a time, so that memory
-doesn't grow with the file. IDX: two zero bytes, a type, a number of axes, their lengths, big-endian; then the elements.
+The header is checked when an array is opened; the rows are read a few megabytes at a time, so that memory doesn't grow with
+the file. IDX: two zero bytes, a type, a number of axes, their lengths, big-endian; then the elements.
 """
 
 import gzip

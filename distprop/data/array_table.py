@@ -9,6 +9,7 @@ import numpy as np
 
 from distprop.config.data import Arrays
 from distprop.data.array_streams import ArrayStream, open_array, open_npz, row_bytes
+from distprop.data.encoding import label_text
 from distprop.data.source import CHUNK_BYTES, Array, Chunk, Kind, Texts
 from distprop.errors import DataError
 
@@ -62,14 +63,7 @@ class ArrayTable:
         codes = codes.reshape(-1).astype(np.int64)
         if values.dtype.kind == "f" and np.isnan(values[-1]):
             codes[codes == len(values) - 1] = -1
-        return Texts(codes, [_label(value) for value in values.tolist()])
-
-
-def _label(value: object) -> str:
-    """The text of an element: that of tables, so that a model trained on one is used on the other."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
+        return Texts(codes, [label_text(value) for value in values.tolist()])
 
 
 def _kind(stream: ArrayStream) -> Kind:
@@ -86,7 +80,7 @@ def _check_rows(streams: dict[str, ArrayStream]) -> None:
 
 
 def open_arrays(arrays: Arrays) -> ArrayTable:
-    """The files as columns "features", "target" and "weight". Raises DataError if they can't be read or don't fit together."""
+    """The files as columns "features", "target" and "weight". Raises DataError if they are unreadable or of other lengths."""
     paths = {"features": arrays.features, "target": arrays.targets, "weight": arrays.weights}
     streams = {name: open_array(Path(path)) for name, path in paths.items() if path is not None}
     _check_rows(streams)

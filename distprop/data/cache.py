@@ -1,4 +1,4 @@
-"""Folders of prepared arrays that are made once: under a lock, in a folder with a temporary name, checked when they are opened."""
+"""Folders of prepared arrays that are made once: under a lock, with a temporary name, checked when they are opened."""
 
 import fcntl
 import hashlib
@@ -19,7 +19,7 @@ Index = dict[str, Any]
 
 
 def key_of(paths: list[Path], options: object) -> str:
-    """A name for what is prepared from these files with these options: another size, time or option gives another key."""
+    """A name for what these files and options give: another size, time of change or option gives another key."""
     files = [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
     text = json.dumps([FORMAT, files, options], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""CSV files, plain or gzipped, streamed by Arrow; where Arrow can't name the line of a fault, the file is read again slowly."""
+"""CSV files, plain or gzipped, streamed by Arrow; to name the line of a fault, the file is read again slowly."""
 
 import csv
 import gzip
@@ -21,7 +21,7 @@ _BROKEN = (OSError, EOFError, zlib.error, csv.Error, UnicodeDecodeError)
 
 
 class CsvTable:
-    """Columns of a CSV file with a header. A column whose first present value is a number (or true or false) holds numbers."""
+    """Columns of a CSV file with a header. A column whose first present value is a number, true or false holds numbers."""
 
     def __init__(self, path: Path, delimiter: str, missing_markers: Sequence[str]):
         self.path = readable(path)
@@ -139,8 +139,8 @@ class CsvTable:
         shown = value if len(value) <= 40 else value[:40] + "..."
         kind = "true or false, as the column's first value is" if name in self._booleans else "a number"
         return DataError(
-            f'{self.path}, line {line}, column "{name}": "{shown}" is not {kind}; add it to missing_markers under [data], '
-            "list the column in categorical under [data.columns], or drop the column"
+            f'{self.path}, line {line}, column "{name}": "{shown}" is not {kind}; add it to missing_markers '
+            "under [data], list the column in categorical under [data.columns], or drop the column"
         )
 
 

@@ -18,7 +18,7 @@ from distprop.errors import DataError
 
 
 class Encoder:
-    """Encodes the chunks of one source in order. `keep_missing`: missing features stay NaN instead of being an error."""
+    """Encodes the chunks of one source in order. `keep_missing`: missing numbers stay NaN instead of being an error."""
 
     def __init__(
         self, source: Source, encoding: Encoding, dtype: DataType, need_targets: bool = True, keep_missing: bool = False

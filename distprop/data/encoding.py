@@ -20,8 +20,8 @@ FROZEN = ConfigDict(extra="forbid")
 class Column:
     """One column of a table, or one array, and the features that it becomes.
 
-    A "number" becomes one feature, a "category" one feature a category (1 for its own, 0 for the others), an "array" all
-    its elements. `fill` stands for missing values: one number, or one an element; None: a missing value is an error.
+    A "number" becomes one feature, a "category" one feature a category (1 for its own, 0 for the others), an "array"
+    all its elements. `fill` stands for missing values: one number, or one an element; None: a missing value is an error.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Column:
 
 @declaration(frozen=True, config=FROZEN)
 class Target:
-    """What is predicted. `names`: the columns; `classes`: the labels, label n is class n; `outputs`: K, or the values a row."""
+    """What is predicted. `names`: the columns; `classes`: their labels in order; `outputs`: K, or the values of a row."""
 
     names: tuple[str, ...]
     kind: Literal["classes", "values"]
@@ -55,7 +55,8 @@ class Statistics:
     """Exact statistics over the training rows.
 
     `mean`, `deviation`: of each of the F features; the population's standard deviation, 1 where it is 0.
-    `array_mean`, `array_deviation`: of all elements together. `class_counts`: rows of each class. `target_mean`: of each value.
+    `array_mean`, `array_deviation`: of all elements together. `class_counts`: rows of each class.
+    `target_mean`: of each target value.
     """
 
     rows: int
@@ -71,7 +72,7 @@ class Statistics:
 class Encoding:
     """Everything needed to turn a new file into the features that the network was trained on.
 
-    `shape`: of one sample's features. `weight`: the column of sample weights. `statistics` is None only while data are prepared.
+    `shape`: of one sample's features. `weight`: the column of sample weights. `statistics`: None only before preparation.
     """
 
     columns: tuple[Column, ...]
@@ -116,6 +117,13 @@ def canonical(label: str) -> str | None:
         return None
     value = float(text)
     return str(int(value)) if value.is_integer() else repr(value)
+
+
+def label_text(value: object) -> str:
+    """The text of one element of an array of labels: the same as in a table, so that either can follow the other."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
 
 
 def ordered_labels(labels: set[str]) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ BATCH_ROWS = 1 << 15
 
 
 class ParquetTable:
-    """Columns of a Parquet file: numbers, booleans (as 0 and 1) and text. Columns of other types can only be left out."""
+    """Columns of a Parquet file: numbers, booleans (as 0 and 1) and text. Columns of other types have to be left out."""
 
     def __init__(self, path: Path, missing_markers: Sequence[str]):
         self.path = readable(path)
@@ -67,7 +67,8 @@ class ParquetTable:
         usable = _is_text(kind) or pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind)
         if not usable and not pa.types.is_decimal(kind) and not pa.types.is_null(kind):
             raise DataError(
-                f'{self.path}, column "{name}": values of type {kind} are neither numbers nor text; convert the column or drop it'
+                f'{self.path}, column "{name}": values of type {kind} are neither numbers nor text; '
+                "convert the column or drop it"
             )
 
     def _damaged(self, error: BaseException) -> DataError:

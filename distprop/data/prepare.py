@@ -12,10 +12,11 @@ from distprop.config.data import Data
 from distprop.config.data import Source as SourcePath
 from distprop.config.run import DataType
 from distprop.data import statistics
-from distprop.data.array_file import ArrayBlocks, ArrayWriter
+from distprop.data.array_file import ArrayWriter
+from distprop.data.blocks import FileBlocks, Rows
 from distprop.data.cache import key_of, prepared_once
 from distprop.data.encode import Encoder
-from distprop.data.encoding import Column, Encoding
+from distprop.data.encoding import Column, Encoding, Statistics, Target
 from distprop.data.open_source import files_of, open_source
 from distprop.data.split import Split, choose_validation
 from distprop.data.survey import survey
@@ -27,7 +28,7 @@ TRAINING_ROWS, VALIDATION_ROWS, VALIDATION = "training_rows.npy", "validation_ro
 
 @dataclass(frozen=True)
 class Prepared:
-    """Data that are ready for training. `digest`: SHA-256 over the arrays and the encoding, equal wherever they are equal."""
+    """Data that are ready for training. `digest`: SHA-256 over arrays and encoding, the same wherever they are the same."""
 
     folder: Path
     encoding: Encoding
@@ -61,7 +62,7 @@ def prepare(data: Data, seed: int, dtype: DataType, folder: Path | None = None) 
 def encode_file(
     path: SourcePath, encoding: Encoding, dtype: DataType, need_targets: bool, folder: Path | None = None
 ) -> Split:
-    """Prepare another file as the training data were, to evaluate on it (`need_targets`) or to predict. Raises DataError.
+    """Prepare another file as the training data were, to evaluate (`need_targets`) or to predict. Raises DataError.
 
     A .npy or IDX file by itself holds the features; a table may have other columns too, which are left alone.
     """
@@ -92,8 +93,8 @@ def _make(data: Data, seed: int, dtype: DataType, folder: Path) -> Encoding:
     count = Encoder(source, encoding, dtype, keep_missing=data.missing == "mean").write(folder)
     rows = _split_rows(data, seed, folder, count)
     if data.missing == "mean":
-        encoding = _with_means(encoding, folder, rows)
-    encoding = dataclasses.replace(encoding, statistics=statistics.describe(folder, encoding.target, rows))
+        encoding = _with_means(source.path, encoding, folder, rows)
+    encoding = dataclasses.replace(encoding, statistics=_statistics(source.path, folder, encoding.target, rows))
     _check_weights(source.path, folder, rows)
     if data.validation is not None:
         (folder / VALIDATION).mkdir()
@@ -102,7 +103,7 @@ def _make(data: Data, seed: int, dtype: DataType, folder: Path) -> Encoding:
     return encoding
 
 
-def _split_rows(data: Data, seed: int, folder: Path, count: int) -> statistics.Rows:
+def _split_rows(data: Data, seed: int, folder: Path, count: int) -> Rows:
     """Write the lists of training and validation rows; return the training rows, None for all."""
     if not data.validation_fraction:
         return None
@@ -116,10 +117,10 @@ def _split_rows(data: Data, seed: int, folder: Path, count: int) -> statistics.R
     return training
 
 
-def _with_means(encoding: Encoding, folder: Path, rows: statistics.Rows) -> Encoding:
-    """Fill missing features with the mean over the training rows, in the arrays and, for other files, in the encoding."""
+def _with_means(source: Path, encoding: Encoding, folder: Path, rows: Rows) -> Encoding:
+    """Fill missing numbers with the mean over the training rows, in the arrays and, for other files, in the encoding."""
     path = folder / "features.npy"
-    array = ArrayBlocks(path, rows)
+    array = FileBlocks(path, rows)
     if array.dtype == np.uint8:
         return encoding
     means, counts = statistics.mean_of_present(array)
@@ -132,7 +133,7 @@ def _with_means(encoding: Encoding, folder: Path, rows: statistics.Rows) -> Enco
                 f'column "{column.name}": all training values are missing, so they have no mean; drop the column'
             )
         columns.append(_filled(column, means[part].tolist()))
-    ArrayBlocks(path, write=True).fill_missing(means, statistics.block_rows(array.width))
+    FileBlocks(path, write=True).fill_missing(means, statistics.block_rows(array.width))
     return dataclasses.replace(encoding, columns=tuple(columns))
 
 
@@ -140,9 +141,19 @@ def _filled(column: Column, means: list[float]) -> Column:
     return column if column.kind == "category" else dataclasses.replace(column, fill=tuple(means))
 
 
-def _check_weights(path: Path, folder: Path, rows: statistics.Rows) -> None:
+def _statistics(path: Path, folder: Path, target: Target, rows: Rows) -> Statistics:
+    classes = target.kind == "classes"
+    labels = FileBlocks(folder / "labels.npy", rows) if classes else None
+    targets = None if classes else FileBlocks(folder / "targets.npy", rows)
+    try:
+        return statistics.describe(FileBlocks(folder / "features.npy", rows), labels, targets, target)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def _check_weights(path: Path, folder: Path, rows: Rows) -> None:
     weights = folder / "weights.npy"
-    if weights.exists() and not any(block.any() for block in ArrayBlocks(weights, rows).blocks(1 << 18)):
+    if weights.exists() and not any(block.any() for block in FileBlocks(weights, rows).blocks(1 << 18)):
         raise DataError(f"{path}: all weights are 0")
 
 

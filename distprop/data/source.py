@@ -34,7 +34,7 @@ class Texts:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some rows. `numbers`: (rows, ...) an array a column, of a table float64 with NaN for missing; `texts`: columns of text."""
+    """Some rows. `numbers`: (rows, ...) an array a column, with NaN for missing; `texts`: columns of text."""
 
     rows: int
     numbers: dict[str, Array] = field(default_factory=dict)
@@ -44,7 +44,7 @@ class Chunk:
 class Source(Protocol):
     """One table, or a few arrays that share their rows.
 
-    `columns`: the natural kind of each column, in the file's order. `shapes` and `dtypes`: of one row of the "array" columns.
+    `columns`: the natural kind of each column, in the file's order. `shapes`, `dtypes`: of one row, where there are arrays.
     """
 
     path: Path
@@ -57,7 +57,7 @@ class Source(Protocol):
     def dtypes(self) -> dict[str, np.dtype[Any]]: ...
 
     def chunks(self, numbers: Sequence[str], texts: Sequence[str]) -> Iterator[Chunk]:
-        """All rows in order, with the columns `numbers` as numbers and `texts` as text. Raises DataError at the first fault."""
+        """All rows in order, the columns `numbers` as numbers and `texts` as text. Raises DataError at the first fault."""
         ...
 
     def place(self, row: int, column: str) -> str:

@@ -1,4 +1,4 @@
-"""What a source of training data holds: which columns are features, target and weight, and their categories and classes."""
+"""What a source of training data holds: its features, target and weight, their categories and classes."""
 
 import math
 from collections.abc import Sequence
@@ -127,6 +127,7 @@ def _target(
     classes = ordered_labels(found[names[0]])
     if len(classes) < 2:
         raise DataError(
-            f'{source.path}, column "{names[0]}": all rows are of one class ({quoted(classes)}); at least two are needed'
+            f'{source.path}, column "{names[0]}": all rows are of one class ({quoted(classes)}); '
+            "at least two are needed"
         )
     return Target(names, "classes", classes, len(classes))
