@@ -3,12 +3,11 @@
 from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, Strict
-from pydantic.dataclasses import dataclass
 
-from distprop.config.declaration import DECLARATION, Fraction, Names
+from distprop.config.declaration import Fraction, Names, declaration
 
 
-@dataclass(frozen=True, config=DECLARATION)
+@declaration
 class Arrays:
     """One file an array (.npy, IDX, IDX gzipped): row n of each belongs to sample n."""
 
@@ -20,7 +19,7 @@ class Arrays:
 Source: TypeAlias = str | Arrays  # a string is a table: .csv, .csv.gz, .parquet, or .npz with an array for a column
 
 
-@dataclass(frozen=True, config=DECLARATION)
+@declaration
 class Columns:
     """Which columns of a table are what (for .npz: which arrays)."""
 
@@ -30,7 +29,7 @@ class Columns:
     categorical: Names = ()  # one-hot although they hold numbers; columns of text are always categorical
 
 
-@dataclass(frozen=True, config=DECLARATION)
+@declaration
 class Data:
     """The [data] table. Paths are relative to the configuration file."""
 

@@ -40,7 +40,12 @@ def words_at(path: Key, tree: Any) -> tuple[str, ...]:
     if path[-1:] == ("type",):
         alternatives = _declarations(kind_at(path[:-1], tree))
         return tuple(_tag(option) for option in alternatives if "type" in fields_of(option))
-    literals = [option for option in options(kind_at(path, tree)) if get_origin(option) is Literal]
+    return literals_of(kind_at(path, tree))
+
+
+def literals_of(kind: Any) -> tuple[str, ...]:
+    """The words among the alternatives of a type."""
+    literals = [option for option in options(kind) if get_origin(option) is Literal]
     return tuple(str(word) for literal in literals for word in get_args(literal))
 
 

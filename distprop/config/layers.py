@@ -7,9 +7,8 @@ from dataclasses import field
 from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, Strict
-from pydantic.dataclasses import dataclass
 
-from distprop.config.declaration import DECLARATION, Count, Fraction, Names, Positive
+from distprop.config.declaration import Count, Fraction, Names, Positive, declaration
 
 Function: TypeAlias = Literal["identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "softplus", "gelu", "silu"]
 Initializer: TypeAlias = (
@@ -18,7 +17,7 @@ Initializer: TypeAlias = (
 )
 
 
-@dataclass(frozen=True, config=DECLARATION)
+@declaration
 class Dense:
     """Fully connected layer: y = activation(x @ w + b), with w (inputs, units) and b (units,)."""
 
@@ -32,7 +31,7 @@ class Dense:
     type: Literal["dense"] = field(default="dense", kw_only=True)
 
 
-@dataclass(frozen=True, config=DECLARATION)
+@declaration
 class Activation:
     """An activation function of its own: y = function(x), element by element."""
 
@@ -42,7 +41,7 @@ class Activation:
     type: Literal["activation"] = field(default="activation", kw_only=True)
 
 
-@dataclass(frozen=True, config=DECLARATION)
+@declaration
 class Dropout:
     """In training, sets each unit to zero with probability `rate` and scales the others by 1 / (1 - rate)."""
 
@@ -52,7 +51,7 @@ class Dropout:
     type: Literal["dropout"] = field(default="dropout", kw_only=True)
 
 
-@dataclass(frozen=True, config=DECLARATION)
+@declaration
 class Flatten:
     """One axis for every sample: (rows, a, b, ...) becomes (rows, a * b * ...)."""
 
@@ -61,7 +60,7 @@ class Flatten:
     type: Literal["flatten"] = field(default="flatten", kw_only=True)
 
 
-@dataclass(frozen=True, config=DECLARATION)
+@declaration
 class Standardise:
     """y = (x - mean) / deviation with fixed numbers, kept in the model file.
 
@@ -76,7 +75,7 @@ class Standardise:
     type: Literal["standardise"] = field(default="standardise", kw_only=True)
 
 
-@dataclass(frozen=True, config=DECLARATION)
+@declaration
 class Add:
     """The sum of two or more values of one shape."""
 
@@ -85,7 +84,7 @@ class Add:
     type: Literal["add"] = field(default="add", kw_only=True)
 
 
-@dataclass(frozen=True, config=DECLARATION)
+@declaration
 class Concatenate:
     """Two or more values beside each other: (rows, a) and (rows, b) become (rows, a + b)."""
 

@@ -7,14 +7,13 @@ from dataclasses import field
 from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, Strict
-from pydantic.dataclasses import dataclass
 
-from distprop.config.declaration import DECLARATION, Fraction, Positive
+from distprop.config.declaration import Fraction, Positive, declaration
 
 ClassWeights: TypeAlias = Literal["balanced"] | Annotated[tuple[Positive, ...], Strict(False)] | None
 
 
-@dataclass(frozen=True, config=DECLARATION)
+@declaration
 class MeanSquaredError:
     """l = mean over outputs of (y - t)^2."""
 
@@ -22,7 +21,7 @@ class MeanSquaredError:
     type: Literal["mean_squared_error"] = field(default="mean_squared_error", kw_only=True)
 
 
-@dataclass(frozen=True, config=DECLARATION)
+@declaration
 class MeanAbsoluteError:
     """l = mean over outputs of |y - t|."""
 
@@ -30,7 +29,7 @@ class MeanAbsoluteError:
     type: Literal["mean_absolute_error"] = field(default="mean_absolute_error", kw_only=True)
 
 
-@dataclass(frozen=True, config=DECLARATION)
+@declaration
 class Huber:
     """l = mean over outputs of e^2 / 2 where |e| <= delta, else delta (|e| - delta / 2), with e = y - t."""
 
@@ -39,7 +38,7 @@ class Huber:
     type: Literal["huber"] = field(default="huber", kw_only=True)
 
 
-@dataclass(frozen=True, config=DECLARATION)
+@declaration
 class BinaryCrossEntropy:
     """l = mean over outputs of softplus(z) - t z, from logits z; t in [0, 1]."""
 
@@ -47,7 +46,7 @@ class BinaryCrossEntropy:
     type: Literal["binary_cross_entropy"] = field(default="binary_cross_entropy", kw_only=True)
 
 
-@dataclass(frozen=True, config=DECLARATION)
+@declaration
 class SoftmaxCrossEntropy:
     """l = logsumexp(z) - sum_c q_c z_c, from logits z, with q = (1 - s) one_hot(label) + s / classes."""
 

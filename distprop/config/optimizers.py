@@ -6,17 +6,17 @@ clip_norm       scale the whole gradient (before l1 and l2) down to this Euclide
 clip_value      then limit each element of it to [-clip_value, clip_value]
 """
 
-from dataclasses import field
+from dataclasses import KW_ONLY, field
 from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 
-from distprop.config.declaration import DECLARATION, Fraction, NotNegative, Positive
+from distprop.config.declaration import Fraction, NotNegative, Positive, declaration
 
 
-@dataclass(frozen=True, config=DECLARATION, kw_only=True)
+@declaration
 class _Regularised:
+    _: KW_ONLY
     l1: NotNegative = 0.0
     l2: NotNegative = 0.0
     weight_decay: NotNegative = 0.0
@@ -24,7 +24,7 @@ class _Regularised:
     clip_value: Positive | None = None
 
 
-@dataclass(frozen=True, config=DECLARATION)
+@declaration
 class SGD(_Regularised):
     """w -= learning_rate * g."""
 
@@ -32,7 +32,7 @@ class SGD(_Regularised):
     type: Literal["sgd"] = field(default="sgd", kw_only=True)
 
 
-@dataclass(frozen=True, config=DECLARATION)
+@declaration
 class Momentum(_Regularised):
     """v = momentum * v + g;  w -= learning_rate * v."""
 
@@ -41,7 +41,7 @@ class Momentum(_Regularised):
     type: Literal["momentum"] = field(default="momentum", kw_only=True)
 
 
-@dataclass(frozen=True, config=DECLARATION)
+@declaration
 class Nesterov(_Regularised):
     """v = momentum * v + g;  w -= learning_rate * (g + momentum * v)."""
 
@@ -50,7 +50,7 @@ class Nesterov(_Regularised):
     type: Literal["nesterov"] = field(default="nesterov", kw_only=True)
 
 
-@dataclass(frozen=True, config=DECLARATION)
+@declaration
 class AdaGrad(_Regularised):
     """s += g^2;  w -= learning_rate * g / (sqrt(s) + epsilon)."""
 
@@ -59,7 +59,7 @@ class AdaGrad(_Regularised):
     type: Literal["adagrad"] = field(default="adagrad", kw_only=True)
 
 
-@dataclass(frozen=True, config=DECLARATION)
+@declaration
 class RMSprop(_Regularised):
     """s = decay * s + (1 - decay) g^2;  w -= learning_rate * g / (sqrt(s) + epsilon)."""
 
@@ -69,7 +69,7 @@ class RMSprop(_Regularised):
     type: Literal["rmsprop"] = field(default="rmsprop", kw_only=True)
 
 
-@dataclass(frozen=True, config=DECLARATION)
+@declaration
 class Adam(_Regularised):
     """m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2;
 
@@ -83,7 +83,7 @@ class Adam(_Regularised):
     type: Literal["adam"] = field(default="adam", kw_only=True)
 
 
-@dataclass(frozen=True, config=DECLARATION)
+@declaration
 class AdamW(_Regularised):
     """Adam with decoupled weight decay (Loshchilov and Hutter, 2019)."""
 

@@ -60,7 +60,7 @@ def value_text(value: Any) -> str:
         return "a table"
     if isinstance(value, str):
         return shown(value)
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return printable(
             "[" + ", ".join(value_text(item) for item in value[:8]) + ("]" if len(value) <= 8 else ", ...]"), 60
         )
@@ -68,7 +68,7 @@ def value_text(value: Any) -> str:
         return f"an integer of {value.bit_length()} bits"
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
-    return json.dumps(value) if isinstance(value, bool | int | float) else str(value)
+    return json.dumps(value) if isinstance(value, bool | int | float) else printable(str(value), 60)
 
 
 def validate(tree: Tree) -> tuple[Config | None, list[Problem]]:
@@ -81,7 +81,8 @@ def validate(tree: Tree) -> tuple[Config | None, list[Problem]]:
         located = [
             (_path(details["loc"], tree, details["type"]), details) for details in error.errors(include_url=False)
         ]
-        return None, problems + [p for p in _merged(located, tree) if not _is_under(p.path, problems)]
+        found = (_problem(path, details, tree) for path, details in decisive(located))
+        return None, problems + [problem for problem in found if not _is_under(problem.path, problems)]
     return (None if problems else config), problems
 
 
@@ -130,24 +131,27 @@ def _path(location: tuple[int | str, ...], tree: Any, kind: str) -> Key:
     return path
 
 
-def _merged(located: Sequence[tuple[Key, ErrorDetails]], tree: Tree) -> Iterator[Problem]:
-    """One problem for each place: an alternative of a union that fits less well than another says nothing."""
+def decisive(located: Sequence[tuple[Key, ErrorDetails]]) -> Iterator[tuple[Key, ErrorDetails]]:
+    """One error for each place: an alternative of a union that fits less well than another says nothing."""
     by_path: dict[Key, list[ErrorDetails]] = {}
     for path, details in located:
         by_path.setdefault(path, []).append(details)
     inner = {path[:end] for path in by_path for end in range(len(path))}
     for path, errors in by_path.items():
         if path not in inner:
-            yield _problem(path, _decisive(errors), tree)
+            yield path, min(errors, key=_rank)
 
 
-def _decisive(errors: Sequence[ErrorDetails]) -> ErrorDetails:
-    def rank(details: ErrorDetails) -> int:
-        if details["type"] == "literal_error":
-            return 0 if isinstance(details["input"], str) else 2
-        return 1 if details["type"].endswith("_type") else 0
+def _rank(details: ErrorDetails) -> int:
+    """How little an error of one alternative says about the value."""
+    if details["type"] == "literal_error":
+        return 0 if isinstance(details["input"], str) else 2
+    return 1 if details["type"].endswith("_type") else 0
 
-    return min(errors, key=rank)
+
+def problem_name(details: ErrorDetails) -> str:
+    """What is wrong, in two or three words."""
+    return _PROBLEMS.get(details["type"], "wrong type" if details["type"].endswith("_type") else details["msg"])
 
 
 def _problem(path: Key, details: ErrorDetails, tree: Tree) -> Problem:
@@ -160,8 +164,7 @@ def _problem(path: Key, details: ErrorDetails, tree: Tree) -> Problem:
     expected = expected_at(path, tree)
     if kind in ("missing", "union_tag_not_found"):
         return Problem(path, f"missing (expected {expected})")
-    text = _PROBLEMS.get(kind, "wrong type" if kind.endswith("_type") else details["msg"])
-    return Problem(path, wrong(text + did_you_mean(got, words_at(path, tree)), got, expected))
+    return Problem(path, wrong(problem_name(details) + did_you_mean(got, words_at(path, tree)), got, expected))
 
 
 def _unknown_key(path: Key, tree: Tree) -> str:

@@ -94,8 +94,13 @@ def _absolute(path: str, base: Path) -> str:
 
 
 def _resolve_network(network: Network) -> Network:
-    layers = named_layers(network.layers)
-    return replace(network, layers=tuple(_initialised(layer, layers) for layer in layers))
+    return replace(network, layers=resolve_layers(network.layers))
+
+
+def resolve_layers(layers: Sequence[Layer]) -> tuple[Layer, ...]:
+    """Layers with names, inputs and initializers written out."""
+    named = named_layers(layers)
+    return tuple(_initialised(layer, named) for layer in named)
 
 
 def _initialised(layer: Layer, layers: Sequence[Layer]) -> Layer:

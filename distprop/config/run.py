@@ -4,10 +4,9 @@ from dataclasses import field
 from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 
 from distprop.config.data import Data
-from distprop.config.declaration import DECLARATION, Count, NotNegative
+from distprop.config.declaration import Count, NotNegative, declaration
 from distprop.config.layers import Layers
 from distprop.config.losses import Loss
 from distprop.config.optimizers import Adam, Optimizer
@@ -16,7 +15,7 @@ from distprop.config.schedules import Constant, Schedule
 DataType: TypeAlias = Literal["float32", "float64"]
 
 
-@dataclass(frozen=True, config=DECLARATION)
+@declaration
 class Network:
     """The [network] table."""
 
@@ -24,7 +23,7 @@ class Network:
     loss: Loss
 
 
-@dataclass(frozen=True, config=DECLARATION)
+@declaration
 class EarlyStopping:
     """Stop when the monitored number has not improved by `min_delta` for `patience` epochs."""
 
@@ -32,7 +31,7 @@ class EarlyStopping:
     min_delta: NotNegative = 0.0
 
 
-@dataclass(frozen=True, config=DECLARATION)
+@declaration
 class Training:
     """The [training] table."""
 
@@ -50,7 +49,7 @@ class Training:
     log_every: Count = 100  # steps between two lines of metrics.jsonl
 
 
-@dataclass(frozen=True, config=DECLARATION)
+@declaration
 class Checkpoint:
     """The [checkpoint] table."""
 
@@ -59,7 +58,7 @@ class Checkpoint:
     keep: Count = 2
 
 
-@dataclass(frozen=True, config=DECLARATION)
+@declaration
 class Launch:
     """The [launch] table: where ranks run. Nothing in it changes the model."""
 
@@ -68,7 +67,7 @@ class Launch:
     hostfile: str | None = None
 
 
-@dataclass(frozen=True, config=DECLARATION)
+@declaration
 class Config:
     """Everything that the trained model depends on, and where and how it is trained."""
 

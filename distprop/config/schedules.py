@@ -9,15 +9,14 @@ from dataclasses import field
 from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 
-from distprop.config.declaration import DECLARATION, NotNegative, Positive
+from distprop.config.declaration import NotNegative, Positive, declaration
 
 Factor: TypeAlias = Annotated[float, Field(gt=0, le=1)]
 Floor: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 
 
-@dataclass(frozen=True, config=DECLARATION)
+@declaration
 class Constant:
     """1."""
 
@@ -25,7 +24,7 @@ class Constant:
     type: Literal["constant"] = field(default="constant", kw_only=True)
 
 
-@dataclass(frozen=True, config=DECLARATION)
+@declaration
 class StepDecay:
     """factor ^ floor(t / every)."""
 
@@ -35,7 +34,7 @@ class StepDecay:
     type: Literal["step"] = field(default="step", kw_only=True)
 
 
-@dataclass(frozen=True, config=DECLARATION)
+@declaration
 class Exponential:
     """factor ^ t."""
 
@@ -44,7 +43,7 @@ class Exponential:
     type: Literal["exponential"] = field(default="exponential", kw_only=True)
 
 
-@dataclass(frozen=True, config=DECLARATION)
+@declaration
 class Cosine:
     """floor + (1 - floor) (1 + cos(pi t / T)) / 2."""
 
@@ -53,7 +52,7 @@ class Cosine:
     type: Literal["cosine"] = field(default="cosine", kw_only=True)
 
 
-@dataclass(frozen=True, config=DECLARATION)
+@declaration
 class Polynomial:
     """floor + (1 - floor) (1 - t / T) ^ power."""
 
@@ -63,7 +62,7 @@ class Polynomial:
     type: Literal["polynomial"] = field(default="polynomial", kw_only=True)
 
 
-@dataclass(frozen=True, config=DECLARATION)
+@declaration
 class Plateau:
     """Multiplied by `factor` when the monitored loss has not improved by `min_delta` for `patience` epochs."""
 
