@@ -3,10 +3,8 @@
 import sys
 from typing import Any
 
+from distprop.report import epoch_line, status_line
 from distprop.run_directory import RunDirectory
-
-# In this order, as far as a record has them.
-EPOCH_KEYS = ("loss", "accuracy", "r2", "validation_loss", "validation_accuracy", "validation_r2", "learning_rate")
 
 
 class Progress:
@@ -53,39 +51,3 @@ class Progress:
             print(text, flush=True)
         else:
             self._console.print(text, markup=False)
-
-
-def epoch_line(record: dict[str, Any], status: dict[str, Any] | None) -> str:
-    """Training and validation numbers of one epoch."""
-    epochs = (status or {}).get("epochs")
-    head = f"epoch {record['epoch']}" + (f"/{epochs}" if epochs else "")
-    numbers = [f"{key.replace('_', ' ')} {_number(record[key])}" for key in EPOCH_KEYS if key in record]
-    speed = record.get("samples_per_s")
-    return "  ".join([head, *numbers, *([f"{speed:,.0f} samples/s"] if speed else [])])
-
-
-def status_line(status: dict[str, Any]) -> str:
-    """Where a run is, its speed and the time left."""
-    step, steps = status.get("step"), status.get("steps")
-    if status["phase"] != "training" or not step or not steps:
-        return str(status["phase"])
-    parts = [f"step {step}/{steps} ({100 * step // steps} %)"]
-    if status.get("loss") is not None:
-        parts.append(f"loss {_number(status['loss'])}")
-    if status.get("samples_per_s"):
-        parts.append(f"{status['samples_per_s']:,.0f} samples/s")
-    if status.get("seconds_left") is not None:
-        parts.append(f"{duration(status['seconds_left'])} left")
-    return "  ".join(parts)
-
-
-def duration(seconds: float) -> str:
-    """Such as 8.3 s, 2 min 05 s, 3 h 07 min."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
-
-
-def _number(value: float | None) -> str:
-    return "nan" if value is None else f"{value:.4g}"

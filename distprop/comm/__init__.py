@@ -1,0 +1,1 @@
+"""How ranks talk: communicators (serial, threads, MPI), who owns which shard, and the exchange of gradients."""

@@ -1,0 +1,64 @@
+"""MPI ranks, by mpi4py's buffer calls. Importing this file initialises MPI."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from mpi4py import MPI
+
+from distprop.comm.communicator import Array
+
+
+class Mpi:
+    def __init__(self, comm: MPI.Intracomm = MPI.COMM_WORLD) -> None:
+        self._comm = comm
+        self.rank: int = comm.Get_rank()
+        self.size: int = comm.Get_size()
+        self._slices: dict[tuple[object, ...], list[MPI.Datatype]] = {}
+
+    def barrier(self) -> None:
+        self._comm.Barrier()
+
+    def broadcast(self, text: str) -> str:
+        length = np.array([len(text.encode())], dtype=np.int64)
+        self._comm.Bcast(length, root=0)
+        buffer = bytearray(text.encode() if self.rank == 0 else int(length[0]))
+        self._comm.Bcast([buffer, MPI.BYTE], root=0)
+        return buffer.decode()
+
+    def allgather(self, mine: Array, out: Array) -> None:
+        self._comm.Allgather(mine, out)
+
+    def allgather_slices(self, vector: Array, cuts: Sequence[int]) -> None:
+        counts = [last - first for first, last in zip(cuts[:-1], cuts[1:], strict=True)]
+        self._comm.Allgatherv(MPI.IN_PLACE, [vector, counts, list(cuts[:-1]), MPI._typedict[vector.dtype.char]])
+
+    def scatter_slices(self, parts: Array, out: Array, counts: Sequence[int], cuts: Sequence[int]) -> None:
+        item, length = parts.itemsize, cuts[self.rank + 1] - cuts[self.rank]
+        types = self._slice_types(parts, cuts)
+        send = [parts, [1] * self.size, [cut * item for cut in cuts[:-1]], types]
+        rows = np.concatenate([[0], np.cumsum(counts)])[:-1]
+        element = MPI._typedict[parts.dtype.char]
+        receive = [
+            out,
+            [count * length for count in counts],
+            [int(row) * length * item for row in rows],
+            [element] * self.size,
+        ]
+        self._comm.Alltoallw(send, receive)
+
+    def _slice_types(self, parts: Array, cuts: Sequence[int]) -> list[MPI.Datatype]:
+        """For each rank the datatype "its slice of every row of parts", so that MPI reads it where it lies."""
+        key = (parts.shape, parts.dtype.char, tuple(cuts))
+        if key not in self._slices:
+            element = MPI._typedict[parts.dtype.char]
+            self._slices[key] = [
+                element.Create_vector(parts.shape[0], last - first, parts.shape[1]).Commit()
+                for first, last in zip(cuts[:-1], cuts[1:], strict=True)
+            ]
+        return self._slices[key]
+
+    def allreduce(self, vector: Array) -> None:
+        self._comm.Allreduce(MPI.IN_PLACE, vector, op=MPI.SUM)
+
+    def abort(self, code: int) -> None:
+        self._comm.Abort(code)

@@ -1,0 +1,294 @@
+"""A network becomes a program: two lists of kernel calls with their arrays already bound.
+
+Running a step is running the lists. `backward` is the chain rule made visible: for each forward call, in reverse, the
+calls that turn the gradient of its output into the gradients of its inputs and parameters. Where a value feeds several
+layers, the gradients that come back are summed. Every value is a matrix: rows are samples, columns the elements of one
+sample.    d(name) stands for the gradient of the loss with respect to the value `name`.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from distprop.config.layers import Activation, Add, Concatenate, Dense, Dropout, Flatten, Standardise
+from distprop.kernels import activations, dense, dropout, elementwise
+from distprop.network.graph import INPUT, Graph, Node
+
+Array: TypeAlias = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Call:
+    """A kernel with its arguments; `text` says the same for a reader."""
+
+    kernel: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class Buffers:
+    """Arrays by name, made once for the most rows that a program of this network will have, and shared by all of them."""
+
+    def __init__(self, rows: int, dtype: npt.DTypeLike) -> None:
+        self.rows = rows
+        self.dtype = np.dtype(dtype)
+        self._arrays: dict[str, Array] = {}
+
+    def matrix(self, name: str, rows: int, columns: int) -> Array:
+        """The first `rows` rows of the matrix called `name`."""
+        if name not in self._arrays:
+            self._arrays[name] = np.zeros((self.rows, columns), self.dtype)
+        return self._arrays[name][:rows]
+
+    def scratch(self, elements: int) -> Array:
+        """Room for a kernel's intermediate results, at least so many elements."""
+        if "scratch" not in self._arrays or self._arrays["scratch"].size < elements:
+            self._arrays["scratch"] = np.empty(elements, self.dtype)
+        return self._arrays["scratch"]
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """What a backward pass needs besides the network.
+
+    partials: for each node of the tree over shards, the parameters' gradients by name (views into a flat vector).
+    bounds: for each of these nodes, the row offsets (k + 1,) of its k shards.
+    indices (rows,) int64: which sample a row holds; clock (1,) int64: the step. They and the seed key the dropout masks.
+    """
+
+    partials: Sequence[Mapping[str, Array]]
+    bounds: Sequence[Array]
+    indices: Array
+    clock: Array
+    seed: int
+
+
+@dataclass(frozen=True)
+class Program:
+    """A network on a number of rows: fill `input`, run forward, fill `output_gradient`, run backward."""
+
+    input: Array
+    output: Array
+    output_gradient: Array
+    forward: tuple[Call, ...]
+    backward: tuple[Call, ...]
+
+    def run_forward(self) -> None:
+        for call in self.forward:
+            call.kernel(*call.arguments)
+
+    def run_backward(self) -> None:
+        for call in self.backward:
+            call.kernel(*call.arguments)
+
+    def __str__(self) -> str:
+        lines = ["forward", *(f"  {call}" for call in self.forward)]
+        return "\n".join([*lines, "backward", *(f"  {call}" for call in self.backward)] if self.backward else lines)
+
+
+def compile_program(
+    graph: Graph,
+    params: Mapping[str, Array],
+    constants: Mapping[str, Array],
+    buffers: Buffers,
+    rows: int,
+    gradients: Gradients | None = None,
+) -> Program:
+    """The program of a graph for `rows` samples; with `gradients` it trains (dropout on, backward calls), else it predicts."""
+    return _Compiler(graph, params, constants, buffers, rows, gradients).program()
+
+
+@dataclass
+class _Compiler:
+    graph: Graph
+    params: Mapping[str, Array]
+    constants: Mapping[str, Array]
+    buffers: Buffers
+    rows: int
+    gradients: Gradients | None
+    values: dict[str, Array] = field(default_factory=dict)
+    slopes: dict[str, Array] = field(default_factory=dict)  # d(name), once a call has written it
+
+    def program(self) -> Program:
+        self.values[INPUT] = self.matrix(INPUT, math.prod(self.graph.input_shape))
+        forward = tuple(call for node in self.graph.nodes for call in self.forward_calls(node))
+        output = self.graph.nodes[-1]
+        self.slopes[output.name] = self.matrix(f"d({output.name})", math.prod(output.shape))
+        backward: list[Call] = []
+        if self.gradients:
+            learning = self.learning_values()
+            for node in reversed(self.graph.nodes):
+                if node.name in learning:
+                    backward += self.backward_calls(node, learning)
+        return Program(self.values[INPUT], self.values[output.name], self.slopes[output.name], forward, tuple(backward))
+
+    def matrix(self, name: str, columns: int) -> Array:
+        return self.buffers.matrix(name, self.rows, columns)
+
+    def learning_values(self) -> set[str]:
+        """Values whose gradient is needed: those that depend on a parameter."""
+        learning: set[str] = set()
+        for node in self.graph.nodes:
+            if isinstance(node.layer, Dense) or learning.intersection(node.inputs):
+                learning.add(node.name)
+        return learning
+
+    def forward_calls(self, node: Node) -> Iterator[Call]:
+        layer, (x, *others) = node.layer, [self.values[name] for name in node.inputs]
+        if isinstance(layer, Flatten) or (isinstance(layer, Dropout) and (not self.gradients or layer.rate == 0)):
+            self.values[node.name] = x
+            return
+        if isinstance(layer, Activation) and layer.function == "identity":
+            self.values[node.name] = x
+            return
+        y = self.values[node.name] = self.matrix(node.name, math.prod(node.shape))
+        if isinstance(layer, Dense):
+            yield from self.dense_forward(node, layer, y, x)
+        elif isinstance(layer, Activation):
+            yield self.activation_forward(layer.function, y, x, node.name, node.inputs[0])
+        elif isinstance(layer, Dropout):
+            yield self.dropout_forward(node, layer, y, x)
+        elif isinstance(layer, Standardise):
+            mean, inverse = self.constants[f"{node.name}.mean"], self.constants[f"{node.name}.inverse"]
+            text = f"{node.name} = standardise_forward({node.inputs[0]}, {node.name}.mean, {node.name}.inverse)"
+            yield Call(elementwise.standardise_forward, (y, x, mean, inverse), text)
+        elif isinstance(layer, Add):
+            yield Call(
+                elementwise.add_forward, (y, x, others[0]), f"{node.name} = add_forward({', '.join(node.inputs[:2])})"
+            )
+            for name, other in zip(node.inputs[2:], others[1:], strict=True):
+                yield Call(elementwise.accumulate, (y, other), f"{node.name} += {name}")
+        else:
+            assert isinstance(layer, Concatenate)
+            for name, part, first in self.columns(node):
+                text = f"{node.name}[:, {first}:{first + part.shape[1]}] = {name}"
+                yield Call(elementwise.copy_into_columns, (y, part, first), text)
+
+    def columns(self, node: Node) -> Iterator[tuple[str, Array, int]]:
+        """The parts of a concatenation, each with its first column."""
+        first = 0
+        for name in node.inputs:
+            yield name, self.values[name], first
+            first += self.values[name].shape[1]
+
+    def scratch(self, node: Node) -> Array:
+        shards = max((len(bounds) - 1 for bounds in self.gradients.bounds), default=1) if self.gradients else 1
+        inputs, outputs = node.input_shapes[0][0], node.shape[0]
+        return self.buffers.scratch(dense.scratch_elements(inputs, outputs, shards, self.buffers.dtype))
+
+    def dense_forward(self, node: Node, layer: Dense, y: Array, x: Array) -> Iterator[Call]:
+        plain = layer.activation == "identity"
+        z, z_name = (y, node.name) if plain else (self.matrix(f"{node.name}.z", layer.units), f"{node.name}.z")
+        w, w_name = self.params[f"{node.name}.weight"], f"{node.name}.weight"
+        shapes = f"    # ({self.rows}, {x.shape[1]}) @ {w.shape}"
+        if layer.bias:
+            text = f"{z_name} = dense_forward({node.inputs[0]}, {w_name}, {node.name}.bias){shapes}"
+            yield Call(dense.dense_forward, (z, x, w, self.params[f"{node.name}.bias"], self.scratch(node)), text)
+        else:
+            text = f"{z_name} = dense_forward_without_bias({node.inputs[0]}, {w_name}){shapes}"
+            yield Call(dense.dense_forward_without_bias, (z, x, w, self.scratch(node)), text)
+        if not plain:
+            yield self.activation_forward(layer.activation, y, z, node.name, z_name)
+
+    def activation_forward(self, function: str, y: Array, x: Array, y_name: str, x_name: str) -> Call:
+        return Call(activations.FORWARD[function], (y.ravel(), x.ravel()), f"{y_name} = {function}_forward({x_name})")
+
+    def dropout_forward(self, node: Node, layer: Dropout, y: Array, x: Array) -> Call:
+        assert self.gradients
+        mask = self.matrix(f"{node.name}.mask", x.shape[1])
+        keys = (self.gradients.indices[: self.rows], self.gradients.clock, self.gradients.seed, node.number, layer.rate)
+        text = f"{node.name}, {node.name}.mask = dropout_forward({node.inputs[0]}, rate={layer.rate})"
+        return Call(dropout.dropout_forward, (y, mask, x, *keys), text)
+
+    def backward_calls(self, node: Node, learning: set[str]) -> Iterator[Call]:
+        layer, dy = node.layer, self.slopes[node.name]
+        wanted = [name for name in node.inputs if name in learning]
+        if isinstance(layer, Dense):
+            yield from self.dense_backward(node, layer, dy, wanted)
+        elif isinstance(layer, Concatenate):
+            for name, part, first in self.columns(node):
+                if name in learning:
+                    copy = f"copy_from_columns(d({node.name}), {first}, {first + part.shape[1]})"
+                    yield from self.into(
+                        name, copy, lambda dx, first=first: (elementwise.copy_from_columns, (dx, dy, first))
+                    )
+        elif wanted and (isinstance(layer, Add) or self.values[node.name] is self.values[node.inputs[0]]):
+            for name in wanted:
+                yield from self.pass_on(name, node.name, dy)
+        elif wanted:
+            yield from self.into(wanted[0], *self.elementwise_backward(node, dy))
+
+    def elementwise_backward(self, node: Node, dy: Array) -> tuple[str, Callable[[Array], tuple[Any, tuple[Any, ...]]]]:
+        """The call that makes the gradient of a one-input layer's input, given the array to write it into."""
+        layer, x, y = node.layer, self.values[node.inputs[0]], self.values[node.name]
+        if isinstance(layer, Activation):
+            kernel = activations.BACKWARD[layer.function]
+            text = f"{layer.function}_backward(d({node.name}))"
+            return text, lambda dx: (kernel, (dx.ravel(), dy.ravel(), x.ravel(), y.ravel()))
+        if isinstance(layer, Dropout):
+            mask = self.matrix(f"{node.name}.mask", x.shape[1])
+            return f"dropout_backward(d({node.name}), {node.name}.mask)", lambda dx: (
+                dropout.dropout_backward,
+                (dx, dy, mask),
+            )
+        assert isinstance(layer, Standardise)
+        inverse = self.constants[f"{node.name}.inverse"]
+        text = f"standardise_backward(d({node.name}), {node.name}.inverse)"
+        return text, lambda dx: (elementwise.standardise_backward, (dx, dy, inverse))
+
+    def dense_backward(self, node: Node, layer: Dense, dy: Array, wanted: list[str]) -> Iterator[Call]:
+        assert self.gradients
+        x, dz, dz_name = self.values[node.inputs[0]], dy, f"d({node.name})"
+        if layer.activation != "identity":
+            z, y = self.matrix(f"{node.name}.z", layer.units), self.values[node.name]
+            dz, dz_name = self.matrix(f"d({node.name}.z)", layer.units), f"d({node.name}.z)"
+            text = f"{dz_name} = {layer.activation}_backward(d({node.name}))"
+            yield Call(activations.BACKWARD[layer.activation], (dz.ravel(), dy.ravel(), z.ravel(), y.ravel()), text)
+        for views, bounds in zip(self.gradients.partials, self.gradients.bounds, strict=True):
+            yield self.dense_backward_params(node, layer, x, dz, dz_name, views, bounds)
+        if wanted:
+            w, scratch = self.params[f"{node.name}.weight"], self.scratch(node)
+            text = f"dense_backward_input({dz_name}, {node.name}.weight)"
+            yield from self.into(wanted[0], text, lambda dx: (dense.dense_backward_input, (dx, dz, w, scratch)))
+
+    def dense_backward_params(
+        self, node: Node, layer: Dense, x: Array, dz: Array, dz_name: str, views: Mapping[str, Array], bounds: Array
+    ) -> Call:
+        dw, inputs = views[f"{node.name}.weight"], f"({node.inputs[0]}, {dz_name})"
+        shards = f"    # {len(bounds) - 1} shards, rows {bounds[0]} to {bounds[-1]}"
+        if not layer.bias:
+            text = f"d({node.name}.weight) = dense_backward_weights{inputs}{shards}"
+            return Call(dense.dense_backward_weights, (dw, x, dz, bounds, self.scratch(node)), text)
+        text = f"d({node.name}.weight), d({node.name}.bias) = dense_backward_params{inputs}{shards}"
+        db = views[f"{node.name}.bias"]
+        return Call(dense.dense_backward_params, (dw, db, x, dz, bounds, self.scratch(node)), text)
+
+    def into(
+        self, name: str, text: str, make: Callable[[Array], tuple[Callable[..., Any], tuple[Any, ...]]]
+    ) -> Iterator[Call]:
+        """Write a gradient of the value `name`; where one has been written already, add to it."""
+        columns = self.values[name].shape[1]
+        if name not in self.slopes:
+            self.slopes[name] = self.matrix(f"d({name})", columns)
+            yield Call(*make(self.slopes[name]), f"d({name}) = {text}")
+            return
+        more = self.matrix(f"more of d({name})", columns)
+        yield Call(*make(more), f"more = {text}")
+        yield Call(elementwise.accumulate, (self.slopes[name], more), f"d({name}) += more")
+
+    def pass_on(self, name: str, source: str, dy: Array) -> Iterator[Call]:
+        """d(name) = d(source): the same array where nothing else will be added to it, else a copy."""
+        if self.graph.consumers(name) == 1:
+            self.slopes[name] = dy
+        elif name in self.slopes:
+            yield Call(elementwise.accumulate, (self.slopes[name], dy), f"d({name}) += d({source})")
+        else:
+            self.slopes[name] = self.matrix(f"d({name})", dy.shape[1])
+            yield Call(elementwise.copy_into_columns, (self.slopes[name], dy, 0), f"d({name}) = d({source})")

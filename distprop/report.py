@@ -1,0 +1,43 @@
+"""The lines that tell how a run goes: by the launcher, or by rank 0 where somebody else's mpirun has started the ranks."""
+
+from collections.abc import Mapping
+from typing import Any
+
+# In this order, as far as a record has them.
+EPOCH_KEYS = ("loss", "accuracy", "r2", "validation_loss", "validation_accuracy", "validation_r2", "learning_rate")
+
+
+def epoch_line(record: Mapping[str, Any], status: Mapping[str, Any] | None) -> str:
+    """Training and validation numbers of one epoch."""
+    epochs = (status or {}).get("epochs")
+    head = f"epoch {record['epoch']}" + (f"/{epochs}" if epochs else "")
+    numbers = [f"{key.replace('_', ' ')} {_number(record[key])}" for key in EPOCH_KEYS if key in record]
+    speed = record.get("samples_per_s")
+    return "  ".join([head, *numbers, *([f"{speed:,.0f} samples/s"] if speed else [])])
+
+
+def status_line(status: Mapping[str, Any]) -> str:
+    """Where a run is, its speed and the time left."""
+    step, steps = status.get("step"), status.get("steps")
+    if status["phase"] != "training" or not step or not steps:
+        return str(status["phase"])
+    parts = [f"step {step}/{steps} ({100 * step // steps} %)"]
+    if status.get("loss") is not None:
+        parts.append(f"loss {_number(status['loss'])}")
+    if status.get("samples_per_s"):
+        parts.append(f"{status['samples_per_s']:,.0f} samples/s")
+    if status.get("seconds_left") is not None:
+        parts.append(f"{duration(status['seconds_left'])} left")
+    return "  ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """Such as 8.3 s, 2 min 05 s, 3 h 07 min."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def _number(value: float | None) -> str:
+    return "nan" if value is None else f"{value:.4g}"

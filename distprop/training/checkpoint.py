@@ -1,0 +1,120 @@
+"""Checkpoints: all that training needs to go on exactly where it was, on any number of ranks.
+
+A file holds the parameters, the optimizer's state, the best parameters so far, and the progress: where in which epoch, and
+what early stopping and the schedule remember. Nothing in it depends on the number of ranks. It is written under a
+temporary name, forced to disk and renamed; each array's SHA-256 is checked when it is read.
+"""
+
+import hashlib
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import TypeAdapter
+from pydantic.dataclasses import dataclass as declaration
+
+from distprop.errors import CheckpointError
+from distprop.network.program import Array
+from distprop.training.model import load_tensors, save_tensors
+from distprop.training.schedules import PlateauState
+
+FORMAT = "distprop checkpoint 1"
+
+
+@declaration(frozen=True)
+class Progress:
+    """Where training is. Counts are of what is done, so they also number what comes next, from 0."""
+
+    step: int = 0
+    epoch: int = 0
+    minibatch: int = 0  # of the epoch
+    loss: float = 0.0  # of the epoch so far: weighted sum,
+    weight: float = 0.0  # and the sum of weights
+    best: float | None = None  # monitored number of the best epoch, lower is better
+    best_epoch: int = 0  # from 1
+    anchor: float | None = None  # monitored number that early stopping compares with
+    waited: int = 0  # epochs without improvement, for early stopping
+    plateau: PlateauState = PlateauState()
+    finished: bool = False
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    progress: Progress
+    params: Array
+    state: Mapping[str, Array]  # the optimizer's slots, each a flat vector
+    best: Array | None  # parameters of the best epoch
+    config: str  # digest of what the model depends on
+
+
+_PROGRESS = TypeAdapter(Progress)
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
+    """Write a checkpoint and remove all but the newest `keep`."""
+    tensors: dict[str, Array] = {"params": checkpoint.params}
+    tensors |= {f"state.{name}": slot for name, slot in checkpoint.state.items()}
+    if checkpoint.best is not None:
+        tensors["best"] = checkpoint.best
+    about = {
+        "format": FORMAT,
+        "progress": asdict(checkpoint.progress),
+        "config": checkpoint.config,
+        "sha256": {name: _digest(array) for name, array in tensors.items()},
+    }
+    path = folder / f"step-{checkpoint.progress.step:010d}.safetensors"
+    save_tensors(path, tensors, about)
+    for old in _files(folder)[keep:]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def load_checkpoint(folder: Path, config: str, notify: Any = None) -> Checkpoint | None:
+    """The newest checkpoint that is whole; None if there was never one.
+
+    Raises CheckpointError if there are some and none is whole, or if it belongs to another configuration.
+    """
+    problems = []
+    for path in _files(folder):
+        try:
+            checkpoint = read_checkpoint(path)
+        except CheckpointError as error:
+            problems.append(str(error))
+            continue
+        if checkpoint.config != config:
+            raise CheckpointError(f"{path}: made with another configuration or other data; start a new run")
+        for problem in problems:
+            print(f"warning: {problem}; going on from {path.name}", file=notify or sys.stderr)
+        return checkpoint
+    if problems:
+        raise CheckpointError("; ".join(problems))
+    return None
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read one file. Raises CheckpointError that names it if any bit of it is wrong."""
+    about, tensors = load_tensors(path)
+    hashes = about.get("sha256")
+    if about.get("format") != FORMAT or not isinstance(hashes, dict) or hashes.keys() != tensors.keys():
+        raise CheckpointError(f"{path}: not a checkpoint")
+    for name, array in tensors.items():
+        if _digest(array) != hashes[name]:
+            raise CheckpointError(f"{path}: damaged: {name} has another SHA-256 than when it was written")
+    try:
+        progress = _PROGRESS.validate_python(about["progress"])
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(f"{path}: damaged: {error}") from None
+    state = {name.removeprefix("state."): array for name, array in tensors.items() if name.startswith("state.")}
+    return Checkpoint(progress, tensors["params"], state, tensors.get("best"), str(about.get("config")))
+
+
+def _files(folder: Path) -> list[Path]:
+    """Checkpoints, the newest first."""
+    return sorted(folder.glob("step-*.safetensors"), reverse=True)
+
+
+def _digest(array: Array) -> str:
+    return hashlib.sha256(np.ascontiguousarray(array)).hexdigest()

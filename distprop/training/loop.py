@@ -1,0 +1,221 @@
+"""Training from start to end: epochs of steps, validation, the best model, early stopping, checkpoints.
+
+Everything that decides (losses, stopping, checkpoints) is known alike to all ranks, so they stay together without asking.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from distprop.comm.communicator import Communicator
+from distprop.comm.exchange import Exchange, make_exchange
+from distprop.comm.shards import owned_shards
+from distprop.config.run import Config
+from distprop.data.dataset import Dataset
+from distprop.data.encoding import Encoding
+from distprop.errors import Interrupted
+from distprop.network.initializers import initialize
+from distprop.network.layout import Layout
+from distprop.network.program import Array
+from distprop.training.checkpoint import Checkpoint, Progress
+from distprop.training.evaluation import Evaluation, Evaluator
+from distprop.training.minibatch import Minibatches
+from distprop.training.model import Model, make_model
+from distprop.training.optimizers import Updater, segments_of
+from distprop.training.schedules import LearningRate
+from distprop.training.step import Step, StepResult
+from distprop.training.targets import Target
+
+STOP, CHECKPOINT = 1, 2  # what a rank may wish for after a step
+
+
+class Observer(Protocol):
+    """Who looks on: writes what is known to files or a terminal, and may wish for a stop or a checkpoint."""
+
+    def wish(self, progress: Progress) -> int:
+        """STOP, CHECKPOINT, both or 0: asked before each step, granted to any rank after it."""
+
+    def step_done(
+        self, progress: Progress, result: StepResult, learning_rate: float, seconds: Mapping[str, float]
+    ) -> None:
+        """After each step."""
+
+    def epoch_done(self, progress: Progress, numbers: Mapping[str, float], evaluation: Evaluation | None) -> None:
+        """After each epoch, with all its numbers by name."""
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Keep a checkpoint. Called on every rank, with the same content."""
+
+
+class Silent:
+    """Nobody looks on."""
+
+    def wish(self, progress: Progress) -> int:
+        return 0
+
+    def step_done(
+        self, progress: Progress, result: StepResult, learning_rate: float, seconds: Mapping[str, float]
+    ) -> None:
+        pass
+
+    def epoch_done(self, progress: Progress, numbers: Mapping[str, float], evaluation: Evaluation | None) -> None:
+        pass
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What training made. model: the best epoch's if a validation number is monitored, else the last."""
+
+    model: Model
+    progress: Progress
+    numbers: dict[str, float]  # of the last epoch
+
+
+class Training:
+    """One rank's part in training a network."""
+
+    def __init__(
+        self,
+        config: Config,
+        comm: Communicator,
+        data: Dataset,
+        validation: Dataset | None,
+        encoding: Encoding,
+        observer: Observer,
+        digest: str,
+    ) -> None:
+        self._config, self._comm, self._observer, self._digest = config, comm, observer, digest
+        shards = config.training.shards
+        assert shards is not None
+        self.model = make_model(config.network, encoding, config.dtype)
+        target = Target(config.network.loss, len(encoding.target.classes), self.model.graph.outputs)
+        class_weights = target.class_weights(encoding, config.dtype)
+        constants, length = self.model.constants(), self.model.layout.length
+        self._exchange: Exchange = make_exchange(config.training.exchange, comm, length, shards, config.dtype)
+        run = owned_shards(comm.rank, comm.size, shards)
+        self._minibatches = Minibatches(
+            data, target, config.training.batch_size, run, shards, config.dtype, config.seed, config.training.shuffle,
+            class_weights,
+        )  # fmt: skip
+        self._updater = Updater(config.optimizer, segments_of(self.model.layout, self._exchange.owned), config.dtype)
+        self._step = Step(
+            self.model.graph, self.model.layout, constants, self.model.params, self._minibatches, self._exchange,
+            self._updater, shards, config.seed,
+        )  # fmt: skip
+        self._evaluator = validation is not None and Evaluator(
+            self.model.graph, self.model.named(), constants, validation, target, comm, config.dtype, class_weights,
+            config.training.top_k,
+        )  # fmt: skip
+        self._rates = LearningRate(config.optimizer, config.schedule, len(self._minibatches), self.total_steps)
+        self._best: Array | None = None
+        self.progress = Progress()
+        initialize_all(self.model.layout, self.model.params, config.seed)
+
+    @property
+    def total_steps(self) -> int:
+        training = self._config.training
+        return training.steps or (training.epochs or 1) * len(self._minibatches)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return len(self._minibatches)
+
+    @property
+    def program(self) -> str:
+        """The calls of a full minibatch's step on this rank, for a reader."""
+        return str(self._step.program)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint."""
+        self.progress, self._best = checkpoint.progress, checkpoint.best
+        self.model.params[:] = checkpoint.params
+        for name, slot in self._updater.state.items():
+            slot[:] = checkpoint.state[name][self._exchange.owned]
+
+    def checkpoint(self) -> Checkpoint:
+        """What a resumed run starts from: a collective."""
+        state = {}
+        for name, slot in self._updater.state.items():
+            vector = np.zeros(self.model.layout.length, slot.dtype)
+            vector[self._exchange.owned] = slot
+            self._exchange.share(vector)
+            state[name] = vector
+        return Checkpoint(self.progress, self.model.params, state, self._best, self._digest)
+
+    def run(self) -> Outcome:
+        """Train to the end. Raises Interrupted, after a checkpoint, if any rank wishes to stop."""
+        numbers: dict[str, float] = {}
+        while not self.progress.finished:
+            self._train_epoch()
+            numbers = self._end_epoch()
+        self._observer.save(self.checkpoint())
+        if self._best is not None:
+            self.model.params[:] = self._best
+        return Outcome(self.model, self.progress, numbers)
+
+    def _train_epoch(self) -> None:
+        """The steps that are left of the present epoch."""
+        for number in range(self.progress.minibatch, len(self._minibatches)):
+            before = self.progress
+            if before.step >= self.total_steps:
+                return
+            rate = self._rates.at(before.step, before.plateau)
+            result = self._step.run(before.epoch, number, before.step, rate, self._observer.wish(before))
+            self.progress = replace(
+                before,
+                step=before.step + 1,
+                minibatch=number + 1,
+                loss=before.loss + result.loss,
+                weight=before.weight + result.weight,
+            )
+            self._observer.step_done(self.progress, result, rate, asdict(self._step.seconds))
+            if result.wishes:
+                self._observer.save(self.checkpoint())
+            if result.wishes & STOP:
+                raise Interrupted(f"stopped at step {self.progress.step}")
+
+    def _end_epoch(self) -> dict[str, float]:
+        """Validate, and decide how training goes on."""
+        done = self.progress
+        numbers = {"loss": done.loss / done.weight if done.weight else math.nan}
+        evaluation = self._evaluator.run() if self._evaluator else None
+        if evaluation:
+            numbers |= {f"validation_{name}": number for name, number in evaluation.numbers.items()}
+        numbers["learning_rate"] = self._rates.at(done.step - 1, done.plateau)
+        self.progress = self._decide(replace(done, epoch=done.epoch + 1, minibatch=0, loss=0.0, weight=0.0), numbers)
+        self._observer.epoch_done(self.progress, numbers, evaluation)
+        return numbers
+
+    def _decide(self, progress: Progress, numbers: Mapping[str, float]) -> Progress:
+        """Best model, early stopping, plateau, end: from numbers that all ranks know."""
+        training = self._config.training
+        monitor = training.monitor
+        score = -numbers[monitor] if monitor.endswith("accuracy") else numbers[monitor]
+        if progress.best is None or score < progress.best:
+            progress = replace(progress, best=score, best_epoch=progress.epoch)
+            if monitor.startswith("validation"):
+                self._best = self.model.params.copy()
+        stopping = training.early_stopping
+        better = progress.anchor is None or score < progress.anchor - (stopping.min_delta if stopping else 0.0)
+        progress = replace(
+            progress,
+            anchor=score if better else progress.anchor,
+            waited=0 if better else progress.waited + 1,
+            plateau=self._rates.observe(progress.plateau, score),
+        )
+        stop = stopping is not None and progress.waited >= stopping.patience
+        return replace(progress, finished=stop or progress.step >= self.total_steps)
+
+
+def initialize_all(layout: Layout, params: Array, seed: int) -> None:
+    """Fill the flat vector params (length,) with the declared initial values."""
+    for parameter in layout.parameters:
+        fan_in = parameter.shape[0] if parameter.is_weight else 1
+        fan_out = parameter.shape[-1]
+        initialize(parameter.view(params), parameter.initializer, fan_in, fan_out, seed, parameter.key)

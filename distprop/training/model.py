@@ -1,0 +1,189 @@
+"""A trained model and its file: everything that predicting on a new file needs.
+
+The file is safetensors: one tensor a parameter ("dense_1.weight" (inputs, outputs), "dense_1.bias"), one for each fixed
+number of a standardise layer ("standardise_1.mean", "standardise_1.deviation", float64), and a JSON object in its
+metadata: the layers and the loss, and how a file's columns become features and targets.
+"""
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import safetensors
+from pydantic import TypeAdapter
+from safetensors.numpy import save_file
+
+from distprop.config.layers import Standardise
+from distprop.config.run import Network
+from distprop.data.encoding import Encoding
+from distprop.errors import CheckpointError, DataError, DistpropError
+from distprop.network.graph import Graph, build_graph
+from distprop.network.layout import Layout, make_layout
+from distprop.network.program import Array, Buffers, compile_program
+
+FORMAT = "distprop model 1"
+_NETWORK = TypeAdapter(Network)
+PREDICTION_ROWS = 256
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network with numbers in it.
+
+    params (length,): the flat vector. fixed: the numbers of standardise layers, float64, by name.
+    """
+
+    network: Network
+    encoding: Encoding
+    graph: Graph
+    layout: Layout
+    params: Array
+    fixed: Mapping[str, npt.NDArray[np.float64]]
+
+    @property
+    def dtype(self) -> np.dtype[np.floating]:
+        return self.params.dtype
+
+    def named(self) -> dict[str, Array]:
+        """The parameters by name, as views."""
+        return self.layout.views(self.params)
+
+    def constants(self) -> dict[str, Array]:
+        """What the kernels read for standardise layers, in the model's dtype: mean, and inverse = 1 / deviation."""
+        return kernel_constants(self.fixed, self.dtype)
+
+    def digest(self) -> str:
+        """SHA-256 over the names, shapes and bytes of all parameters, as 64 hexadecimal digits."""
+        digest = hashlib.sha256()
+        for name, array in self.named().items():
+            digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+    def raw_outputs(self, features: Array) -> Array:
+        """The network's outputs (N, O), logits for a cross-entropy, for features (N, *shape) of any number type."""
+        expected = self.graph.input_shape
+        if features.ndim != 1 + len(expected) or features.shape[1:] != expected:
+            raise DataError(
+                f"features of shape {features.shape} given, but the model takes (rows, {', '.join(map(str, expected))})"
+            )
+        rows = features.reshape(len(features), math.prod(expected))
+        outputs = np.empty((len(rows), self.graph.outputs), self.dtype)
+        buffers, named, constants = Buffers(PREDICTION_ROWS, self.dtype), self.named(), self.constants()
+        for first in range(0, len(rows), PREDICTION_ROWS):
+            part = rows[first : first + PREDICTION_ROWS]
+            program = compile_program(self.graph, named, constants, buffers, len(part))
+            program.input[:] = part
+            program.run_forward()
+            outputs[first : first + len(part)] = program.output
+        return outputs
+
+    def save(self, path: Path) -> None:
+        """Write the model's file whole: a reader finds the old file or the new one."""
+        about = {
+            "format": FORMAT,
+            "dtype": self.dtype.name,
+            "network": json.loads(_NETWORK.dump_json(self.network)),
+            "encoding": self.encoding.to_object(),
+        }
+        tensors = {**self.named(), **self.fixed}
+        save_tensors(path, tensors, about)
+
+
+def kernel_constants(fixed: Mapping[str, npt.NDArray[np.float64]], dtype: npt.DTypeLike) -> dict[str, Array]:
+    """Fixed numbers as the kernels read them: "x.mean" stays, "x.deviation" becomes "x.inverse"."""
+    constants: dict[str, Array] = {}
+    for name, values in fixed.items():
+        layer, kind = name.rsplit(".", 1)
+        inverse = kind == "deviation"
+        constants[f"{layer}.{'inverse' if inverse else kind}"] = (1 / values if inverse else values).astype(dtype)
+    return constants
+
+
+def fixed_numbers(graph: Graph, encoding: Encoding) -> dict[str, npt.NDArray[np.float64]]:
+    """Mean and deviation (features,) of every standardise layer: those declared, or else the training data's."""
+    fixed: dict[str, npt.NDArray[np.float64]] = {}
+    statistics = encoding.statistics
+    assert statistics is not None
+    for node in graph.nodes:
+        layer = node.layer
+        if not isinstance(layer, Standardise):
+            continue
+        features = math.prod(node.shape)
+        whole = layer.per == "array"
+        mean = statistics.array_mean if whole else statistics.mean
+        deviation = statistics.array_deviation if whole else statistics.deviation
+        given = (mean if layer.mean is None else layer.mean, deviation if layer.deviation is None else layer.deviation)
+        for kind, numbers in zip(("mean", "deviation"), given, strict=True):
+            fixed[f"{node.name}.{kind}"] = np.broadcast_to(np.asarray(numbers, np.float64), (features,)).copy()
+    return fixed
+
+
+def make_model(network: Network, encoding: Encoding, dtype: npt.DTypeLike) -> Model:
+    """A model for data of this encoding, with all parameters zero. ConfigError if the network doesn't fit the data."""
+    graph = build_graph(network.layers, encoding.shape)
+    layout = make_layout(graph)
+    return Model(network, encoding, graph, layout, np.zeros(layout.length, dtype), fixed_numbers(graph, encoding))
+
+
+def load_model(path: Path) -> Model:
+    """Read a model's file. Raises CheckpointError if it isn't one or is damaged."""
+    about, tensors = load_tensors(path)
+    try:
+        if about.get("format") != FORMAT:
+            raise CheckpointError(f"{path}: not a distprop model")
+        network = _NETWORK.validate_json(json.dumps(about["network"]))
+        encoding = Encoding.from_json(json.dumps(about["encoding"]))
+        graph = build_graph(network.layers, encoding.shape)
+        layout = make_layout(graph)
+        params = np.zeros(layout.length, str(about["dtype"]))
+        for name, view in layout.views(params).items():
+            view[...] = tensors.pop(name).reshape(view.shape)
+        return Model(network, encoding, graph, layout, params, tensors)
+    except (KeyError, ValueError, TypeError, DistpropError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"{path}: a damaged model file: {error}") from None
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Array], about: Mapping[str, object]) -> None:
+    """Write arrays and a JSON object to a safetensors file: temporary name, fsync, rename, fsync of the folder."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+        save_file(arrays, temporary, metadata={"distprop": json.dumps(about, sort_keys=True, allow_nan=False)})
+        _sync(temporary)
+        temporary.replace(path)
+        _sync(path.parent)
+    except (OSError, safetensors.SafetensorError) as error:
+        temporary.unlink(missing_ok=True)
+        raise CheckpointError(f"{path}: can't be written: {error}") from error
+
+
+def load_tensors(path: Path) -> tuple[dict[str, object], dict[str, Array]]:
+    """Read what save_tensors wrote. Raises CheckpointError that names the file."""
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            about = json.loads((file.metadata() or {}).get("distprop", "null"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such file") from None
+    except (OSError, ValueError, safetensors.SafetensorError) as error:
+        raise CheckpointError(f"{path}: can't be read: {error}") from None
+    if not isinstance(about, dict):
+        raise CheckpointError(f"{path}: not a file of distprop's")
+    return about, tensors
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,89 @@
+"""One run directory's run, on one rank: from prepared data to the saved model."""
+
+import fcntl
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from distprop.comm.communicator import Communicator
+from distprop.comm.serial import Serial
+from distprop.config import config_digest
+from distprop.config.run import Config
+from distprop.data.dataset import Dataset
+from distprop.data.encoding import Encoding
+from distprop.data.prepare import Prepared
+from distprop.errors import Interrupted
+from distprop.kernels.jit import kernel_cache
+from distprop.run_directory import RunDirectory
+from distprop.training.checkpoint import load_checkpoint
+from distprop.training.loop import Outcome, Silent, Training
+from distprop.training.observer import RunObserver
+
+
+def train_run(
+    run: RunDirectory, config: Config, prepared: Prepared, comm: Communicator, observer: RunObserver
+) -> Outcome:
+    """Train what is left of a run and save its model. Raises Interrupted after a checkpoint if asked to stop."""
+    data = Dataset.open(prepared.training)
+    validation = Dataset.open(prepared.validation) if prepared.validation else None
+    digest = hashlib.sha256(f"{config_digest(config)} {prepared.digest}".encode()).hexdigest()
+    compile_kernels(config, data, validation, prepared.encoding, observer)
+    training = Training(config, comm, data, validation, prepared.encoding, observer, digest)
+    checkpoint = load_checkpoint(run.checkpoints, digest)
+    if checkpoint:
+        training.restore(checkpoint)
+    observer.training(training.progress, training.total_steps, training.steps_per_epoch)
+    try:
+        outcome = training.run()
+    except Interrupted:
+        observer.stopped(training.progress)
+        raise
+    if comm.rank == 0:
+        outcome.model.save(run.model)
+        observer.finished(outcome.progress, outcome.model.digest())
+    comm.barrier()
+    return outcome
+
+
+def compile_kernels(
+    config: Config, data: Dataset, validation: Dataset | None, encoding: Encoding, observer: RunObserver
+) -> None:
+    """Let one rank of this machine compile while the others wait, so that they find everything compiled.
+
+    Compiling is training for one step on a few rows: so exactly the kernels of this run are compiled, for its types.
+    """
+    few = replace(config.training, epochs=None, steps=1, early_stopping=None)
+    rehearsal = replace(config, training=few)
+    names = f"{config.network} {config.optimizer} {config.dtype} {_types(data)} {_types(validation)}"
+    done = kernel_cache() / f"compiled-{hashlib.sha256(names.encode()).hexdigest()[:16]}"
+    if done.exists():
+        return
+    observer.compiling()
+    with _locked(kernel_cache() / "lock"):
+        if not done.exists():
+            few_held_out = None if validation is None else _head(validation)
+            Training(rehearsal, Serial(), _head(data), few_held_out, encoding, Silent(), "").run()
+            done.touch()
+
+
+def _types(data: Dataset | None) -> str:
+    arrays = (data.features, data.labels, data.targets, data.weights, data.rows) if data is not None else ()
+    return " ".join("-" if array is None else array.dtype.str for array in arrays)
+
+
+def _head(data: Dataset, rows: int = 4) -> Dataset:
+    """The first few samples."""
+    if data.rows is not None:
+        return replace(data, rows=data.rows[:rows])
+    arrays = (data.features, data.labels, data.targets, data.weights)
+    return Dataset(*(None if array is None else array[:rows] for array in arrays))
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a lock of this machine; it is let go when the process ends, however it ends."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,99 @@
+"""What a loss compares the network's output with: class labels, or rows of real values.
+
+Shapes: N rows of a rank's part of a minibatch, O outputs, C classes.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from distprop.config.losses import (
+    BinaryCrossEntropy,
+    Huber,
+    Loss,
+    MeanAbsoluteError,
+    MeanSquaredError,
+    SoftmaxCrossEntropy,
+)
+from distprop.data.dataset import Dataset
+from distprop.data.encoding import Encoding
+from distprop.errors import ConfigError
+from distprop.kernels import gather, losses
+from distprop.network.program import Array, Program
+
+
+@dataclass(frozen=True)
+class Target:
+    """How the targets of a data set meet the loss of a network."""
+
+    loss: Loss
+    classes: int  # 0: the targets are real values
+    outputs: int
+
+    def __post_init__(self) -> None:
+        problem = self._problem()
+        if problem:
+            raise ConfigError([problem])
+
+    def _problem(self) -> str:
+        softmax, binary = isinstance(self.loss, SoftmaxCrossEntropy), isinstance(self.loss, BinaryCrossEntropy)
+        if softmax and not self.classes:
+            return "loss softmax_cross_entropy needs class labels as targets (got real values)"
+        if self.classes and self.outputs not in ({1, 2} if binary and self.classes == 2 else {self.classes}):
+            return f"the network's last layer has {self.outputs} units, but the targets have {self.classes} classes: set units = {self.classes}"
+        if self.loss.class_weights is not None and not self.classes:
+            return "class_weights need class labels as targets (got real values)"
+        return ""
+
+    @property
+    def uses_labels(self) -> bool:
+        return isinstance(self.loss, SoftmaxCrossEntropy)
+
+    def class_weights(self, encoding: Encoding, dtype: npt.DTypeLike) -> Array | None:
+        """The weight of each class (C,), or None. "balanced": rows / (classes * rows of the class)."""
+        declared = self.loss.class_weights
+        if declared is None:
+            return None
+        if declared == "balanced":
+            counts = np.asarray(encoding.statistics.class_counts if encoding.statistics else (), np.float64)
+            return (counts.sum() / (len(counts) * np.maximum(counts, 1))).astype(dtype)
+        if len(declared) != self.classes:
+            raise ConfigError(
+                [f"class_weights has {len(declared)} numbers, but the targets have {self.classes} classes"]
+            )
+        return np.asarray(declared, dtype)
+
+    def rows(self, rows: int, dtype: npt.DTypeLike) -> Array:
+        """An array for the targets of some rows: labels (N,) int32 or values (N, O)."""
+        return np.zeros(rows, np.int32) if self.uses_labels else np.zeros((rows, self.outputs), dtype)
+
+    def gather(self, out: Array, labels: Array, data: Dataset, indices: Array) -> None:
+        """out = the targets of the samples `indices` (N,); labels (N,) int32 receives the class labels, if there are any."""
+        if not self.classes:
+            gather.gather_rows(out, data.targets, indices)
+            return
+        gather.gather_labels(labels, data.labels, indices)
+        if self.uses_labels:
+            out[:] = labels
+        elif self.outputs == 1:
+            out[:, 0] = labels
+        else:
+            gather.one_hot_rows(out, labels)
+
+    def compute_loss(self, program: Program, row_losses: Array, targets: Array, weights: Array, scale: float) -> None:
+        """row_losses (N,) = weights * loss of each row; program.output_gradient (N, O) = its gradient times scale."""
+        loss, dz, z = self.loss, program.output_gradient, program.output
+        factor = z.dtype.type(scale)
+        if isinstance(loss, SoftmaxCrossEntropy):
+            smoothing = z.dtype.type(loss.label_smoothing)
+            losses.softmax_cross_entropy(row_losses, dz, z, targets, weights, factor, smoothing)
+        elif isinstance(loss, Huber):
+            losses.huber(row_losses, dz, z, targets, weights, factor, z.dtype.type(loss.delta))
+        else:
+            kernels = {
+                MeanSquaredError: losses.mean_squared_error,
+                MeanAbsoluteError: losses.mean_absolute_error,
+                BinaryCrossEntropy: losses.binary_cross_entropy,
+            }
+            kernels[type(loss)](row_losses, dz, z, targets, weights, factor)

@@ -1,0 +1,151 @@
+"""One rank of a run: read the run directory, build the objects, train, end with an exit code.
+
+    python -m distprop.worker RUN          started by the launcher, once for each rank
+    mpirun -n 4 distprop train CONFIG      started by somebody else's mpirun: the ranks make the run directory themselves
+
+What is wrong with configuration or data is found before MPI is initialised, so that such an error can't leave ranks waiting
+for each other. After that, whatever a rank fails of ends all ranks.
+"""
+
+import contextlib
+import faulthandler
+import os
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from distprop.comm.communicator import Communicator
+from distprop.config import load_config, resolve, write_config
+from distprop.config.run import Config
+from distprop.data.prepare import Prepared, prepare
+from distprop.errors import DistpropError, Interrupted, NonFiniteError
+from distprop.report import epoch_line
+from distprop.run_directory import RunDirectory
+
+RANK_VARIABLES = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK")
+LATE_S = 1.0  # after which a rank other than 0 tells an error that rank 0 would have told too
+
+
+def main(arguments: Sequence[str]) -> int:
+    """A rank that the launcher has started."""
+    run = RunDirectory.open(Path(arguments[0]))
+    try:
+        config = load_config(run.config, check_files=False)
+        return _work(run, config, prepare(config.data, config.seed, config.dtype))
+    except BaseException as error:
+        return _fail(run, error)
+
+
+def train(config: Path, overrides: Sequence[str], run: Path | None) -> int:
+    """A rank of somebody else's mpirun that trains a new run."""
+    with _told_once():
+        resolved = resolve(load_config(config, overrides), config.parent)
+        prepared = prepare(resolved.data, resolved.seed, resolved.dtype)
+    comm = _world()
+    directory = None
+    if comm.rank == 0:
+        try:
+            directory = _new_run(run, config.stem, resolved)
+        except DistpropError as error:
+            print(error, file=sys.stderr, flush=True)
+            comm.abort(error.exit_code)
+    path = comm.broadcast(str(directory.path) if directory else "")
+    return _guarded(RunDirectory(Path(path)), resolved, prepared)
+
+
+def resume(run: Path) -> int:
+    """A rank of somebody else's mpirun that continues a run."""
+    with _told_once():
+        directory = RunDirectory.open(run)
+        config = load_config(directory.config, check_files=False)
+        prepared = prepare(config.data, config.seed, config.dtype)
+    return _guarded(directory, config, prepared)
+
+
+def _guarded(run: RunDirectory, config: Config, prepared: Prepared) -> int:
+    try:
+        return _work(run, config, prepared)
+    except BaseException as error:
+        return _fail(run, error)
+
+
+def _work(run: RunDirectory, config: Config, prepared: Prepared) -> int:
+    """Train to the end, or until asked to stop after a checkpoint."""
+    from distprop.training.observer import RunObserver
+    from distprop.training.run import train_run
+
+    comm = _world()
+    with (run.logs / f"rank-{comm.rank}.log").open("w") as log:
+        faulthandler.enable(log)  # stacks of a crash
+        with RunObserver(run, config, comm, None if launched() else _show) as observer:
+            try:
+                outcome = train_run(run, config, prepared, comm, observer)
+            except Interrupted as error:
+                comm.barrier()
+                _say(comm, f"{error}; continue with: distprop resume {run.path}")
+                return error.exit_code
+        _say(comm, f"model   {run.model}\ndigest  {outcome.model.digest()}")
+        faulthandler.disable()
+    return 0
+
+
+def launched() -> bool:
+    """Whether our own launcher has started this rank: then it is the one that shows what happens."""
+    return "DISTPROP_LAUNCHED" in os.environ
+
+
+def _show(record: Mapping[str, Any], status: Mapping[str, Any]) -> None:
+    print(epoch_line(record, status), flush=True)
+
+
+def _say(comm: Communicator, text: str) -> None:
+    if comm.rank == 0 and not launched():
+        print(text, flush=True)
+
+
+def _world() -> Communicator:
+    from distprop.comm.mpi import Mpi
+
+    return Mpi()
+
+
+def _new_run(path: Path | None, stem: str, config: Config) -> RunDirectory:
+    run = RunDirectory.create(path) if path else RunDirectory.create_named(stem)
+    write_config(config, run.config)
+    return run
+
+
+@contextlib.contextmanager
+def _told_once() -> Iterator[None]:
+    """Errors that every rank meets alike are told by rank 0; one that rank 0 doesn't meet is told a little later."""
+    try:
+        yield
+    except DistpropError as error:
+        if _rank_by_environment() != 0:
+            time.sleep(LATE_S)
+        print(error, file=sys.stderr, flush=True)
+        raise SystemExit(error.exit_code) from None
+
+
+def _rank_by_environment() -> int:
+    return next((int(os.environ[name]) for name in RANK_VARIABLES if name in os.environ), 0)
+
+
+def _fail(run: RunDirectory, error: BaseException) -> int:
+    """Record why this rank ends, and end all others with it: they would wait for it in their next collective."""
+    code = error.exit_code if isinstance(error, DistpropError) else 1
+    text = str(error) if isinstance(error, DistpropError) else traceback.format_exc()
+    rank = _rank_by_environment()
+    run.write_failure(rank, type(error).__name__, text, code)
+    if not launched() and (rank == 0 or not isinstance(error, NonFiniteError)):  # which all ranks raise alike
+        print(text, file=sys.stderr, flush=True)
+    if "mpi4py.MPI" in sys.modules:
+        _world().abort(code)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
