@@ -105,7 +105,8 @@ def _option_texts(kind: Any, plural: bool = False) -> list[str]:
     if get_origin(plain) is Literal:
         return [f'"{word}"' for word in get_args(plain)]
     if get_origin(plain) is tuple:
-        return [f"a list of {_items_text(get_args(plain)[0])}"]
+        some = "one or more " if bounds.get("min_length") else ""
+        return [f"a list of {some}{_items_text(get_args(plain)[0])}"]
     if is_dataclass(plain):
         return ["a table"]
     if bounds.get("max_length") == 1:
@@ -143,6 +144,12 @@ def _declaration(kind: Any, value: Any) -> type | None:
         return declarations[0]
     named = _value_inside(value, "type")
     return next((option for option in declarations if _tag(option) == named), None)
+
+
+def declarations_of(kind: Any) -> list[type]:
+    """The declarations among the alternatives of a type, or of the elements of a list."""
+    lists = [plain for plain, _ in map(_unpacked, options(kind)) if get_origin(plain) is tuple]
+    return _declarations(kind) or [found for plain in lists for found in _declarations(get_args(plain)[0])]
 
 
 def _declarations(kind: Any) -> list[type]:

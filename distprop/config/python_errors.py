@@ -1,13 +1,12 @@
 """Mistakes in declarations that are made in Python, in the same words as those of a file."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import is_dataclass
 from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from distprop.config.kinds import alternatives_text, describe, fields_of, literals_of, options
+from distprop.config.kinds import alternatives_text, declarations_of, describe, fields_of, literals_of
 from distprop.config.lines import Key
 from distprop.config.problems import decisive, did_you_mean, field_name, problem_name, value_text
 from distprop.errors import ConfigError
@@ -51,5 +50,5 @@ def _line(declaration: type, path: Key, details: ErrorDetails) -> str:
 def _expected(declared: Any) -> str:
     """Declarations by their names, anything else as in a file."""
     text = describe(declared)
-    names = [option.__name__ for option in options(declared) if isinstance(option, type) and is_dataclass(option)]
-    return text.replace("a table", alternatives_text(names)) if names else text
+    names = alternatives_text([option.__name__ for option in declarations_of(declared)])
+    return text.replace("a table", names).replace("tables", names) if names else text
