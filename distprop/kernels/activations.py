@@ -1,6 +1,6 @@
 """Activation functions, element by element: y = f(x) and dx = dy f'(x).
 
-Arrays are one-dimensional, contiguous, of one type, and don't overlap. NaN stays NaN. relu'(0) = 0. The identity needs no kernel.
+Arrays are one-dimensional, contiguous, of one type, and don't overlap. NaN stays NaN. The identity needs no kernel.
 """
 
 from collections.abc import Callable
@@ -55,7 +55,7 @@ def relu_forward(y, x):
 
 @kernel
 def relu_backward(dx, dy, x, y):
-    """dx = dy where x > 0, else 0."""
+    """dx = dy where x > 0, else 0: also at zero."""
     zero = x.dtype.type(0)
     for i in range(x.size):
         dx[i] = zero if x[i] <= zero else dy[i]

@@ -1,8 +1,8 @@
 """Losses and their gradients, row by row.
 
 Shapes: N samples, O outputs or classes: z, dz, targets (N, O); losses, weights, labels (N,). For sample n with loss l:
-losses[n] = w_n l and dz[n] = w_n scale dl/dz, where scale is 1 / (total weight of the global minibatch). A class's weight is
-part of its samples' weights. dz is also where terms wait to be summed; evaluation passes a buffer and ignores the gradient.
+losses[n] = w_n l and dz[n] = w_n scale dl/dz, where scale is 1 / (total weight of the global minibatch). Class weights
+are part of the samples' weights. dz also holds the terms before they are summed: evaluation passes a buffer, too.
 Loops over all elements are flat, not row by row, because rows are often shorter than a vector register.
 """
 
@@ -38,7 +38,7 @@ def mean_absolute_error(losses, dz, z, targets, weights, scale):
 
 @kernel
 def huber(losses, dz, z, targets, weights, scale, delta):
-    """l = mean over outputs of e^2 / 2 where |e| <= delta, else delta (|e| - delta / 2); dl/de = e within, else +- delta."""
+    """l = mean over outputs of e^2 / 2 where |e| <= delta, else delta (|e| - delta / 2); dl/dz = clipped e / O."""
     half, limit = z.dtype.type(0.5), z.dtype.type(delta)
     d, y, t = dz.ravel(), z.ravel(), targets.ravel()
     for i in range(d.size):
@@ -144,7 +144,7 @@ def _scale_rows(dz, weights, scale):
 
 @inlined
 def _sum(row):
-    """Eight running sums, so that an addition needn't wait for the one before it; then their tree, then what is left over."""
+    """Eight running sums, so that an addition needn't wait for the one before it; their tree; then what is left."""
     a = b = c = d = e = f = g = h = row.dtype.type(0)
     whole = row.size - row.size % 8
     for i in range(0, whole, 8):
@@ -169,7 +169,7 @@ def _larger(a, b):
 
 @inlined
 def _maximum(row):
-    """The largest number of a row, found in four strands for the same reason. Of a row with NaN it may be any number."""
+    """The largest number of a row, in four strands for the same reason. Of a row with NaN it may be any number."""
     a = b = c = d = row[0]
     whole = row.size - row.size % 4
     for i in range(0, whole, 4):

@@ -68,8 +68,8 @@ def binary_sums(sums, confusion, z, labels, weights, k):
 def regression_sums(sums, z, targets, weights, shift):
     """sums (O, 5) += w [1, t - c, (t - c)^2, |z - t|, (z - t)^2] for each output, with c = shift (O,) float64.
 
-    With W, S, Q, A, E the five sums of an output: MAE = A / W, mean squared error = E / W and R^2 = 1 - E / (Q - S^2 / W).
-    A shift near the targets' mean keeps the last difference accurate. A NaN prediction makes A and E NaN, not the others.
+    With W, S, Q, A, E the five sums of an output: MAE = A / W, mean squared error = E / W, R^2 = 1 - E / (Q - S^2 / W).
+    A shift near the targets' mean keeps that difference accurate. A NaN prediction makes A and E NaN, not the others.
     """
     for n in range(z.shape[0]):
         weight = np.float64(weights[n])

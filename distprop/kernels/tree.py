@@ -1,7 +1,7 @@
 """Sums over the binary tree of a minibatch's shards, in the one order that the number of ranks can't change.
 
 Shapes: N rows, C columns; K parts of length L. The tree over n shards splits at the largest power of two below n, so it
-can be built like a binary counter: after shard s, merge as often as s + 1 ends in zero bits; at the end, from the right.
+is built like a binary counter: after shard s, merge once for each zero that s + 1 ends in; at the end, from the right.
 """
 
 from numba.core import cgutils, types
@@ -46,7 +46,7 @@ def column_sums(out, values, bounds, scratch):
 
 @intrinsic
 def _piece(typing_context, array, row, start, size):
-    """array[row, start : start + size] of an array with contiguous rows, as a contiguous array: loops over it vectorise."""
+    """array[row, start : start + size] of an array with contiguous rows, as an array known to be contiguous."""
     piece = types.Array(array.dtype, 1, "C")
 
     def generate(context, builder, signature, arguments):
@@ -70,10 +70,10 @@ def _copy(target, source):
 
 @kernel
 def tree_sum(out, parts, plan, scratch):
-    """out (L,) = the parts (K, L) combined as the plan says, for example the partial gradients of the nodes of all ranks.
+    """out (L,) = the parts (K, L) combined as the plan says: the partial gradients of all ranks' nodes, for example.
 
     plan is an int32 postfix list: k >= 0 pushes part k, -1 replaces the two topmost entries by left + right.
-    The rows of parts are contiguous but may lie apart. scratch (levels, BLOCK) needs as many levels as the stack gets deep.
+    Rows of parts are contiguous but may lie apart. scratch (levels, BLOCK) needs as many levels as the stack gets deep.
     """
     for start in range(0, out.size, BLOCK):
         size = min(BLOCK, out.size - start)
