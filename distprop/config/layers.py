@@ -22,12 +22,21 @@ class Dense:
     """Fully connected layer: y = activation(x @ w + b), with w (inputs, units) and b (units,)."""
 
     units: Count
+    """Number of outputs."""
     activation: Function = "identity"
-    initializer: Initializer | None = None  # None: he_uniform before the relu family, glorot_uniform otherwise
+    """Function that is applied to each output."""
+    initializer: Initializer | None = None
+    """How the weights start; a number for that constant. Not given: he_uniform before the relu family (relu,
+    leaky_relu, elu, softplus, gelu, silu), glorot_uniform otherwise.
+    """
     bias: bool = True
+    """Whether there is a bias."""
     bias_initializer: Initializer = "zeros"
+    """How the bias starts; a number for that constant."""
     name: str | None = None
+    """Name of the layer, unique in the network. Not given: the type and a number, as in dense_1."""
     inputs: Names = ()
+    """Names of the layers that it reads. None named: the layer before it."""
     type: Literal["dense"] = field(default="dense", kw_only=True)
 
 
@@ -36,8 +45,11 @@ class Activation:
     """An activation function of its own: y = function(x), element by element."""
 
     function: Function
+    """The function, element by element."""
     name: str | None = None
+    """Name of the layer, unique in the network. Not given: the type and a number, as in activation_1."""
     inputs: Names = ()
+    """Names of the layers that it reads. None named: the layer before it."""
     type: Literal["activation"] = field(default="activation", kw_only=True)
 
 
@@ -46,8 +58,11 @@ class Dropout:
     """In training, sets each unit to zero with probability `rate` and scales the others by 1 / (1 - rate)."""
 
     rate: Fraction
+    """Probability that a unit is set to zero."""
     name: str | None = None
+    """Name of the layer, unique in the network. Not given: the type and a number, as in dropout_1."""
     inputs: Names = ()
+    """Names of the layers that it reads. None named: the layer before it."""
     type: Literal["dropout"] = field(default="dropout", kw_only=True)
 
 
@@ -56,7 +71,9 @@ class Flatten:
     """One axis for every sample: (rows, a, b, ...) becomes (rows, a * b * ...)."""
 
     name: str | None = None
+    """Name of the layer, unique in the network. Not given: the type and a number, as in flatten_1."""
     inputs: Names = ()
+    """Names of the layers that it reads. None named: the layer before it."""
     type: Literal["flatten"] = field(default="flatten", kw_only=True)
 
 
@@ -68,10 +85,15 @@ class Standardise:
     """
 
     per: Literal["feature", "array"] = "feature"
+    """One mean and deviation for each feature, or for all features together."""
     mean: float | None = None
+    """Subtracted from each feature. Not given: the training data's."""
     deviation: Positive | None = None
+    """Divides each feature. Not given: the training data's."""
     name: str | None = None
+    """Name of the layer, unique in the network. Not given: the type and a number, as in standardise_1."""
     inputs: Names = ()
+    """Names of the layers that it reads. None named: the layer before it."""
     type: Literal["standardise"] = field(default="standardise", kw_only=True)
 
 
@@ -80,7 +102,9 @@ class Add:
     """The sum of two or more values of one shape."""
 
     inputs: Names
+    """Names of the layers that it reads. None named: the layer before it."""
     name: str | None = None
+    """Name of the layer, unique in the network. Not given: the type and a number, as in add_1."""
     type: Literal["add"] = field(default="add", kw_only=True)
 
 
@@ -89,7 +113,9 @@ class Concatenate:
     """Two or more values beside each other: (rows, a) and (rows, b) become (rows, a + b)."""
 
     inputs: Names
+    """Names of the layers that it reads. None named: the layer before it."""
     name: str | None = None
+    """Name of the layer, unique in the network. Not given: the type and a number, as in concatenate_1."""
     type: Literal["concatenate"] = field(default="concatenate", kw_only=True)
 
 

@@ -18,6 +18,9 @@ class MeanSquaredError:
     """l = mean over outputs of (y - t)^2."""
 
     class_weights: ClassWeights = None
+    """Weight of each class, in the order of the sorted labels; "balanced": samples / (classes * samples of the class).
+
+    """
     type: Literal["mean_squared_error"] = field(default="mean_squared_error", kw_only=True)
 
 
@@ -26,6 +29,9 @@ class MeanAbsoluteError:
     """l = mean over outputs of |y - t|."""
 
     class_weights: ClassWeights = None
+    """Weight of each class, in the order of the sorted labels; "balanced": samples / (classes * samples of the class).
+
+    """
     type: Literal["mean_absolute_error"] = field(default="mean_absolute_error", kw_only=True)
 
 
@@ -34,7 +40,11 @@ class Huber:
     """l = mean over outputs of e^2 / 2 where |e| <= delta, else delta (|e| - delta / 2), with e = y - t."""
 
     delta: Positive = 1.0
+    """Where the loss turns from quadratic to linear."""
     class_weights: ClassWeights = None
+    """Weight of each class, in the order of the sorted labels; "balanced": samples / (classes * samples of the class).
+
+    """
     type: Literal["huber"] = field(default="huber", kw_only=True)
 
 
@@ -43,6 +53,9 @@ class BinaryCrossEntropy:
     """l = mean over outputs of softplus(z) - t z, from logits z; t in [0, 1]."""
 
     class_weights: ClassWeights = None
+    """Weight of each class, in the order of the sorted labels; "balanced": samples / (classes * samples of the class).
+
+    """
     type: Literal["binary_cross_entropy"] = field(default="binary_cross_entropy", kw_only=True)
 
 
@@ -51,7 +64,11 @@ class SoftmaxCrossEntropy:
     """l = logsumexp(z) - sum_c q_c z_c, from logits z, with q = (1 - s) one_hot(label) + s / classes."""
 
     label_smoothing: Fraction = 0.0
+    """Part s of the target that is spread evenly over the classes."""
     class_weights: ClassWeights = None
+    """Weight of each class, in the order of the sorted labels; "balanced": samples / (classes * samples of the class).
+
+    """
     type: Literal["softmax_cross_entropy"] = field(default="softmax_cross_entropy", kw_only=True)
 
 

@@ -18,10 +18,15 @@ from distprop.config.declaration import Fraction, NotNegative, Positive, declara
 class _Regularised:
     _: KW_ONLY
     l1: NotNegative = 0.0
+    """Adds l1 sign(w) to the gradient of each weight; biases are left alone."""
     l2: NotNegative = 0.0
+    """Adds l2 w to the gradient of each weight; biases are left alone."""
     weight_decay: NotNegative = 0.0
+    """Decoupled decay: w -= learning_rate * weight_decay * w before the update; biases are left alone."""
     clip_norm: Positive | None = None
+    """Scales the whole gradient down to this Euclidean norm."""
     clip_value: Positive | None = None
+    """Limits each element of the gradient to this magnitude."""
 
 
 @declaration
@@ -29,6 +34,7 @@ class SGD(_Regularised):
     """w -= learning_rate * g."""
 
     learning_rate: Positive = 0.01
+    """Size of a step, before the schedule's factor."""
     type: Literal["sgd"] = field(default="sgd", kw_only=True)
 
 
@@ -37,7 +43,9 @@ class Momentum(_Regularised):
     """v = momentum * v + g;  w -= learning_rate * v."""
 
     learning_rate: Positive = 0.01
+    """Size of a step, before the schedule's factor."""
     momentum: Fraction = 0.9
+    """Part of the velocity that is kept."""
     type: Literal["momentum"] = field(default="momentum", kw_only=True)
 
 
@@ -46,7 +54,9 @@ class Nesterov(_Regularised):
     """v = momentum * v + g;  w -= learning_rate * (g + momentum * v)."""
 
     learning_rate: Positive = 0.01
+    """Size of a step, before the schedule's factor."""
     momentum: Fraction = 0.9
+    """Part of the velocity that is kept."""
     type: Literal["nesterov"] = field(default="nesterov", kw_only=True)
 
 
@@ -55,7 +65,9 @@ class AdaGrad(_Regularised):
     """s += g^2;  w -= learning_rate * g / (sqrt(s) + epsilon)."""
 
     learning_rate: Positive = 0.01
+    """Size of a step, before the schedule's factor."""
     epsilon: Positive = 1e-10
+    """Keeps the division from zero."""
     type: Literal["adagrad"] = field(default="adagrad", kw_only=True)
 
 
@@ -64,8 +76,11 @@ class RMSprop(_Regularised):
     """s = decay * s + (1 - decay) g^2;  w -= learning_rate * g / (sqrt(s) + epsilon)."""
 
     learning_rate: Positive = 0.001
+    """Size of a step, before the schedule's factor."""
     decay: Fraction = 0.99
+    """Part of the mean square that is kept."""
     epsilon: Positive = 1e-8
+    """Keeps the division from zero."""
     type: Literal["rmsprop"] = field(default="rmsprop", kw_only=True)
 
 
@@ -77,9 +92,13 @@ class Adam(_Regularised):
     """
 
     learning_rate: Positive = 0.001
+    """Size of a step, before the schedule's factor."""
     beta1: Fraction = 0.9
+    """Part of the mean gradient that is kept."""
     beta2: Fraction = 0.999
+    """Part of the mean square that is kept."""
     epsilon: Positive = 1e-8
+    """Keeps the division from zero."""
     type: Literal["adam"] = field(default="adam", kw_only=True)
 
 
@@ -88,10 +107,15 @@ class AdamW(_Regularised):
     """Adam with decoupled weight decay (Loshchilov and Hutter, 2019)."""
 
     learning_rate: Positive = 0.001
+    """Size of a step, before the schedule's factor."""
     beta1: Fraction = 0.9
+    """Part of the mean gradient that is kept."""
     beta2: Fraction = 0.999
+    """Part of the mean square that is kept."""
     epsilon: Positive = 1e-8
+    """Keeps the division from zero."""
     weight_decay: NotNegative = field(default=0.01, kw_only=True)
+    """Decoupled decay: w -= learning_rate * weight_decay * w before the update; biases are left alone."""
     type: Literal["adamw"] = field(default="adamw", kw_only=True)
 
 

@@ -20,7 +20,9 @@ class Network:
     """The [network] table."""
 
     layers: Layers
+    """The layers, in order; the last one is the output."""
     loss: Loss
+    """What training makes small."""
 
 
 @declaration
@@ -28,34 +30,53 @@ class EarlyStopping:
     """Stop when the monitored number has not improved by `min_delta` for `patience` epochs."""
 
     patience: Count = 10
+    """Epochs without improvement before the end."""
     min_delta: NotNegative = 0.0
+    """What counts as an improvement."""
 
 
 @declaration
 class Training:
     """The [training] table."""
 
-    epochs: Count | None = None  # with neither epochs nor steps: 10 epochs
+    epochs: Count | None = None
+    """Passes over the training data. With neither epochs nor steps: 10."""
     steps: Count | None = None
-    batch_size: Count = 128  # of the whole minibatch, over all ranks
-    shards: Count | None = None  # None: the largest power of two, at most 16, that leaves 8 samples a shard
+    """Minibatches to train for, instead of epochs."""
+    batch_size: Count = 128
+    """Samples of a minibatch, over all ranks together."""
+    shards: Count | None = None
+    """Parts that a minibatch is cut into: the most ranks that can work on it. The model depends on it. Not given: the
+    largest power of two, at most 16, that leaves 8 samples a shard.
+    """
     shuffle: bool = True
+    """Go through the samples in another order in each epoch."""
     exchange: Literal["ordered", "allreduce"] = "ordered"
-    monitor: Literal["auto", "loss", "validation_loss", "validation_accuracy"] = (
-        "auto"  # for best, early_stopping, plateau
-    )
+    """How gradients are summed: in a fixed order, with the same bits on any number of ranks; or by MPI_Allreduce, for
+    comparison.
+    """
+    monitor: Literal["auto", "loss", "validation_loss", "validation_accuracy"] = "auto"
+    """The number that decides on the best model, early stopping and the plateau schedule; auto: validation_loss if there
+    is validation data, loss otherwise.
+    """
     early_stopping: EarlyStopping | None = None
+    """Stop when the monitored number no longer improves."""
     top_k: Annotated[int, Field(ge=2)] = 5
-    log_every: Count = 100  # steps between two lines of metrics.jsonl
+    """How many of the likeliest classes count as right in the top-k accuracy."""
+    log_every: Count = 100
+    """Steps between two lines of metrics.jsonl."""
 
 
 @declaration
 class Checkpoint:
     """The [checkpoint] table."""
 
-    every_seconds: NotNegative = 60.0  # at most this much time between two; 0: only at the ends of epochs
-    every_steps: Count | None = None  # and, if given, after every so many steps
+    every_seconds: NotNegative = 60.0
+    """At most this much time between two checkpoints; 0: only at the ends of epochs."""
+    every_steps: Count | None = None
+    """Also after every so many steps."""
     keep: Count = 2
+    """How many checkpoints are kept."""
 
 
 @declaration
@@ -63,8 +84,11 @@ class Launch:
     """The [launch] table: where ranks run. Nothing in it changes the model."""
 
     ranks: Count | None = None
+    """How many ranks train. Not given: as many as there are cores, up to shards."""
     hosts: str | None = None
+    """Hosts and their ranks, as in a:2,b:2."""
     hostfile: str | None = None
+    """File with a host on each line, as mpirun takes it."""
 
 
 @declaration
@@ -72,11 +96,20 @@ class Config:
     """Everything that the trained model depends on, and where and how it is trained."""
 
     data: Data
+    """Where the data are and how they become arrays."""
     network: Network
+    """Layers and loss."""
     optimizer: Optimizer = field(default_factory=Adam)
+    """How parameters follow their gradients."""
     schedule: Schedule = field(default_factory=Constant)
+    """How the learning rate changes."""
     training: Training = field(default_factory=Training)
+    """How long and how training goes."""
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    """When the state of a run is saved."""
     launch: Launch = field(default_factory=Launch)
+    """Where ranks run. Nothing in it changes the model."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Key of all random numbers: initial weights, order of samples, dropout, split."""
     dtype: DataType = "float32"
+    """Number format of parameters and features."""

@@ -21,6 +21,7 @@ class Constant:
     """1."""
 
     warmup: NotNegative = 0.0
+    """Epochs in which the factor rises from 0 in a straight line."""
     type: Literal["constant"] = field(default="constant", kw_only=True)
 
 
@@ -29,8 +30,11 @@ class StepDecay:
     """factor ^ floor(t / every)."""
 
     every: Positive
+    """Epochs between two falls."""
     factor: Factor = 0.1
+    """What the learning rate is multiplied by at each fall."""
     warmup: NotNegative = 0.0
+    """Epochs in which the factor rises from 0 in a straight line."""
     type: Literal["step"] = field(default="step", kw_only=True)
 
 
@@ -39,7 +43,9 @@ class Exponential:
     """factor ^ t."""
 
     factor: Factor
+    """What the learning rate is multiplied by in each epoch."""
     warmup: NotNegative = 0.0
+    """Epochs in which the factor rises from 0 in a straight line."""
     type: Literal["exponential"] = field(default="exponential", kw_only=True)
 
 
@@ -48,7 +54,9 @@ class Cosine:
     """floor + (1 - floor) (1 + cos(pi t / T)) / 2."""
 
     floor: Floor = 0.0
+    """The factor never falls below this."""
     warmup: NotNegative = 0.0
+    """Epochs in which the factor rises from 0 in a straight line."""
     type: Literal["cosine"] = field(default="cosine", kw_only=True)
 
 
@@ -57,8 +65,11 @@ class Polynomial:
     """floor + (1 - floor) (1 - t / T) ^ power."""
 
     power: Positive = 1.0
+    """Shape of the fall: 1 is a straight line."""
     floor: Floor = 0.0
+    """The factor never falls below this."""
     warmup: NotNegative = 0.0
+    """Epochs in which the factor rises from 0 in a straight line."""
     type: Literal["polynomial"] = field(default="polynomial", kw_only=True)
 
 
@@ -67,10 +78,15 @@ class Plateau:
     """Multiplied by `factor` when the monitored loss has not improved by `min_delta` for `patience` epochs."""
 
     factor: Factor = 0.1
+    """What the learning rate is multiplied by when the loss stands still."""
     patience: Annotated[int, Field(ge=0)] = 5
+    """Epochs without improvement before a fall."""
     min_delta: NotNegative = 0.0
+    """What counts as an improvement."""
     floor: Floor = 0.0
+    """The factor never falls below this."""
     warmup: NotNegative = 0.0
+    """Epochs in which the factor rises from 0 in a straight line."""
     type: Literal["plateau"] = field(default="plateau", kw_only=True)
 
 
