@@ -1,0 +1,286 @@
+"""Register tiles of the matrix products, written as LLVM vector code.    Shapes: c (M, N) = a (M, K) @ b (K, N).
+
+A tile is a block of c, at most 6 rows by some vectors, that stays in registers while k runs over the product's depth.
+Every element of c is one chain of fused multiply-adds with k ascending; lanes are columns of c, never terms of a sum.
+So no bit depends on the tile's shape, on how the product is cut into tiles or on the CPU.
+All matrices are given as an array (of any shape), the offset of the first element and strides, all counted in elements.
+"""
+
+from collections.abc import Callable
+from itertools import product
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.core.registry import cpu_target
+from numba.extending import intrinsic
+
+BOOL, INT8, INT32, INT = ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64)
+POINTER = INT8.as_pointer()
+MAX_ROWS = 6
+VECTOR_BYTES = 64
+
+
+def _max_vectors() -> int:
+    """Vectors in a row of the largest tile: 24 of 32 long registers, or 12 of 16 registers of half that length."""
+    _, _, features = cpu_target.target_context.codegen().magic_tuple()
+    return 4 if "+avx512f" in features.split(",") else 1
+
+
+MAX_VECTORS = _max_vectors()
+
+
+class _Emitter:
+    """Writes the code of tiles for one float type into one IR function."""
+
+    def __init__(self, builder: ir.IRBuilder, kind: ir.Type) -> None:
+        self.builder = builder
+        self.kind = kind
+        self.bytes = 4 if kind == ir.FloatType() else 8
+        self.lanes = VECTOR_BYTES // self.bytes
+        self.vector = ir.VectorType(kind, self.lanes)
+        self.zero = ir.Constant(self.vector, [0.0] * self.lanes)
+        self.suffix = f"v{self.lanes}f{8 * self.bytes}"
+
+    def at(self, base: ir.Value, *offsets: Any) -> ir.Value:
+        """The address of the element that lies this many elements behind base."""
+        for offset in offsets:
+            offset = INT(offset) if isinstance(offset, int) else offset
+            base = self.builder.gep(base, [self.builder.mul(offset, INT(self.bytes))])
+        return base
+
+    def splat(self, scalar: ir.Value, kind: ir.Type, lanes: int) -> ir.Value:
+        vector = ir.VectorType(kind, lanes)
+        first = self.builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, INT32(0))
+        order = ir.Constant(ir.VectorType(INT32, lanes), [0] * lanes)
+        return self.builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), order)
+
+    def broadcast(self, address: ir.Value) -> ir.Value:
+        scalar = self.builder.load(self.builder.bitcast(address, self.kind.as_pointer()))
+        return self.splat(scalar, self.kind, self.lanes)
+
+    def first_lanes(self, count: ir.Value) -> ir.Value:
+        """A mask with the first `count` lanes set."""
+        numbers = ir.Constant(ir.VectorType(INT32, self.lanes), list(range(self.lanes)))
+        limit = self.splat(self.builder.trunc(count, INT32), INT32, self.lanes)
+        return self.builder.icmp_signed("<", numbers, limit)
+
+    def _intrinsic(self, name: str, result: ir.Type, *arguments: ir.Value) -> ir.Value:
+        kind = ir.FunctionType(result, [argument.type for argument in arguments])
+        return self.builder.call(cgutils.get_or_insert_function(self.builder.module, kind, name), arguments)
+
+    def fma(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
+        return self._intrinsic(f"llvm.fma.{self.suffix}", self.vector, a, b, c)
+
+    def load(self, address: ir.Value, mask: ir.Value | None = None) -> ir.Value:
+        address = self.builder.bitcast(address, self.vector.as_pointer())
+        if mask is None:
+            return self.builder.load(address, align=self.bytes)
+        name = f"llvm.masked.load.{self.suffix}.p0"
+        return self._intrinsic(name, self.vector, address, INT32(self.bytes), mask, self.zero)
+
+    def store(self, value: ir.Value, address: ir.Value, mask: ir.Value | None = None) -> None:
+        address = self.builder.bitcast(address, self.vector.as_pointer())
+        if mask is None:
+            self.builder.store(value, address, align=self.bytes)
+        else:
+            name = f"llvm.masked.store.{self.suffix}.p0"
+            self._intrinsic(name, ir.VoidType(), value, address, INT32(self.bytes), mask)
+
+
+class _Tile(_Emitter):
+    """The sums of rows x vectors of c; the last vector is masked, so that any number of columns is a tile."""
+
+    def __init__(self, builder: ir.IRBuilder, kind: ir.Type, rows: int, vectors: int, columns: ir.Value) -> None:
+        super().__init__(builder, kind)
+        self.rows = range(rows)
+        self.places = list(product(range(rows), range(vectors)))
+        last = self.first_lanes(builder.sub(columns, INT((vectors - 1) * self.lanes)))
+        self.masks = [None] * (vectors - 1) + [last]
+        self.sums = {place: cgutils.alloca_once(builder, self.vector) for place in self.places}
+
+    def row_starts(self, base: ir.Value, stride: ir.Value) -> list[ir.Value]:
+        return [self.at(base, self.builder.mul(INT(i), stride)) for i in self.rows]
+
+    def start_from(self, base: ir.Value, stride: ir.Value) -> None:
+        starts = self.row_starts(base, stride)
+        for i, j in self.places:
+            self.builder.store(self.load(self.at(starts[i], j * self.lanes), self.masks[j]), self.sums[i, j])
+
+    def start_from_zero(self) -> None:
+        for place in self.places:
+            self.builder.store(self.zero, self.sums[place])
+
+    def accumulate(self, a_rows: list[ir.Value], a_k: ir.Value, b: ir.Value, b_k: ir.Value, depth: ir.Value) -> None:
+        """sums += a @ b: the inner loop of everything."""
+        with cgutils.for_range(self.builder, depth) as loop:
+            b_row = self.at(b, self.builder.mul(loop.index, b_k))
+            offset = self.builder.mul(loop.index, a_k)
+            vectors = [self.load(self.at(b_row, j * self.lanes), mask) for j, mask in enumerate(self.masks)]
+            scalars = [self.broadcast(self.at(row, offset)) for row in a_rows]
+            for i, j in self.places:
+                total = self.sums[i, j]
+                self.builder.store(self.fma(scalars[i], vectors[j], self.builder.load(total)), total)
+
+    def store_sums(self, c: ir.Value, ldc: ir.Value) -> None:
+        """The epilogue; an activation of the sums would come here."""
+        starts = self.row_starts(c, ldc)
+        for i, j in self.places:
+            self.store(self.builder.load(self.sums[i, j]), self.at(starts[i], j * self.lanes), self.masks[j])
+
+    def level(self, stack: ir.Value, depth: ir.Value) -> list[tuple[ir.Value, ir.Value]]:
+        """For each sum, itself and its place in a level of the stack."""
+        size = len(self.places) * self.lanes
+        base = self.at(stack, self.builder.mul(depth, INT(size)))
+        return [(self.sums[place], self.at(base, n * self.lanes)) for n, place in enumerate(self.places)]
+
+    def push(self, stack: ir.Value, depth: ir.Value) -> None:
+        for total, address in self.level(stack, depth):
+            self.store(self.builder.load(total), address)
+
+    def add_level(self, stack: ir.Value, depth: ir.Value) -> None:
+        """sums = level + sums: the level holds the sum of the shards to the left."""
+        for total, address in self.level(stack, depth):
+            self.builder.store(self.builder.fadd(self.load(address), self.builder.load(total)), total)
+
+
+def _product(builder: ir.IRBuilder, kind: ir.Type, rows: int, vectors: int, arguments: list[ir.Value]) -> None:
+    c, ldc, start, start_row, a, a_row, a_k, b, b_k, depth, columns = arguments
+    tile = _Tile(builder, kind, rows, vectors, columns)
+    tile.start_from(start, start_row)
+    tile.accumulate(tile.row_starts(a, a_row), a_k, b, b_k, depth)
+    tile.store_sums(c, ldc)
+
+
+def _tree_product(builder: ir.IRBuilder, kind: ir.Type, rows: int, vectors: int, arguments: list[ir.Value]) -> None:
+    c, ldc, a, a_row, a_k, b, b_k, bounds, shards, stack, columns = arguments
+    tile = _Tile(builder, kind, rows, vectors, columns)
+    a_rows = tile.row_starts(a, a_row)
+    bounds = builder.bitcast(bounds, INT.as_pointer())
+    with cgutils.for_range(builder, shards) as loop:
+        done = builder.add(loop.index, INT(1))
+        first, end = builder.load(builder.gep(bounds, [loop.index])), builder.load(builder.gep(bounds, [done]))
+        tile.start_from_zero()
+        skipped = builder.mul(first, a_k)
+        starts = [tile.at(row, skipped) for row in a_rows]
+        tile.accumulate(starts, a_k, tile.at(b, builder.mul(first, b_k)), b_k, builder.sub(end, first))
+        pending = builder.ctpop(loop.index)
+        is_last = builder.icmp_signed("==", done, shards)
+        merges = builder.select(is_last, pending, builder.cttz(done, BOOL(1)))
+        with cgutils.for_range(builder, merges) as merge:
+            tile.add_level(stack, builder.sub(builder.sub(pending, merge.index), INT(1)))
+        with builder.if_else(is_last) as (last, not_last):
+            with last:
+                tile.store_sums(c, ldc)
+            with not_last:
+                tile.push(stack, builder.sub(pending, merges))
+
+
+_Body = Callable[..., None]
+
+
+def _function(module: ir.Module, name: str, kinds: list[ir.Type]) -> ir.Function:
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), kinds), name)
+    function.linkage = "internal"
+    function.attributes.add("noinline")
+    function.attributes.add("nounwind")
+    return function
+
+
+def _variant(
+    module: ir.Module, name: str, kinds: list[ir.Type], kind: ir.Type, body: _Body, shape: tuple[int, int]
+) -> ir.Function:
+    function = _function(module, f"{name}_{shape[0]}x{shape[1]}", kinds)
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    body(builder, kind, *shape, list(function.args))
+    builder.ret_void()
+    return function
+
+
+def _dispatcher(module: ir.Module, body: _Body, kind: ir.Type, kinds: list[ir.Type]) -> ir.Function:
+    """A function (rows, columns is the last of `kinds`) that calls the tile of the right shape."""
+    name = f"distprop{body.__name__}_{kind}"
+    if name in module.globals:
+        return module.globals[name]
+    dispatcher = _function(module, name, [INT, *kinds])
+    builder = ir.IRBuilder(dispatcher.append_basic_block("entry"))
+    rows, *arguments = dispatcher.args
+    lanes = _Emitter(builder, kind).lanes
+    vectors = builder.sdiv(builder.add(arguments[-1], INT(lanes - 1)), INT(lanes))
+    key = builder.add(builder.mul(rows, INT(MAX_VECTORS)), vectors)
+    done = dispatcher.append_basic_block("done")
+    switch = builder.switch(key, done)
+    for shape in product(range(1, MAX_ROWS + 1), range(1, MAX_VECTORS + 1)):
+        block = dispatcher.append_basic_block("tile")
+        switch.add_case(INT(shape[0] * MAX_VECTORS + shape[1]), block)
+        builder.position_at_end(block)
+        builder.call(_variant(module, name, kinds, kind, body, shape), arguments)
+        builder.branch(done)
+    builder.position_at_end(done)
+    builder.ret_void()
+    return dispatcher
+
+
+def _address(context: Any, builder: ir.IRBuilder, kind: types.Array, array: ir.Value, offset: ir.Value) -> ir.Value:
+    data = context.make_array(kind)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [offset]), POINTER)
+
+
+def _emit(context: Any, builder: ir.IRBuilder, kinds: Any, values: list[ir.Value], body: _Body) -> ir.Value:
+    """Call body's dispatcher. An array and the offset behind it become one address; rows come first."""
+    arguments, remaining = [], iter(zip(kinds, values, strict=True))
+    for kind, value in remaining:
+        is_array = isinstance(kind, types.Array)
+        arguments.append(_address(context, builder, kind, value, next(remaining)[1]) if is_array else value)
+    float_kind = context.get_value_type(kinds[1].dtype)
+    dispatcher = _dispatcher(builder.module, body, float_kind, [argument.type for argument in arguments[1:]])
+    builder.call(dispatcher, arguments)
+    return context.get_dummy_value()
+
+
+@intrinsic
+def product_tile(
+    typing_context, rows, c, at_c, ldc, start, at_start, start_row, a, at_a, a_row, a_k, b, at_b, b_k, depth, columns
+):
+    """c[i, j] = start[i, j] + sum over k < depth of a[i, k] b[k, j], for i < rows <= 6, j < columns <= one tile's.
+
+    Strides: ldc, start_row, a_row from row to row; a_k, b_k from k to k. The columns of c, start and b are contiguous.
+    """
+    n = types.intp
+    signature = types.void(n, c, n, n, start, n, n, a, n, n, n, b, n, n, n, n)
+    return signature, lambda context, builder, signature, values: _emit(
+        context, builder, signature.args, values, _product
+    )
+
+
+@intrinsic
+def tree_tile(
+    typing_context,
+    rows,
+    c,
+    at_c,
+    ldc,
+    a,
+    at_a,
+    a_row,
+    a_k,
+    b,
+    at_b,
+    b_k,
+    bounds,
+    at_bounds,
+    shards,
+    stack,
+    at_stack,
+    columns,
+):
+    """c[i, j] = tree over shards s of (sum over bounds[s] <= k < bounds[s + 1] of a[i, k] b[k, j]), sums start from +0.
+
+    Sizes and strides as for product_tile. stack: room for a tile for each binary digit of shards - 1.
+    The tree is built like a binary counter: before shard s, popcount(s) finished nodes wait on the stack.
+    """
+    n = types.intp
+    signature = types.void(n, c, n, n, a, n, n, n, b, n, n, bounds, n, n, stack, n, n)
+    return signature, lambda context, builder, signature, values: _emit(
+        context, builder, signature.args, values, _tree_product
+    )
