@@ -1,4 +1,4 @@
-"""The lines that tell how a run goes: by the launcher, or by rank 0 where somebody else's mpirun has started the ranks."""
+"""The lines that tell how a run goes: shown by the launcher, or by rank 0 under somebody else's mpirun."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,10 +1,10 @@
 """One rank of a run: read the run directory, build the objects, train, end with an exit code.
 
-    python -m distprop.worker RUN          started by the launcher, once for each rank
-    mpirun -n 4 distprop train CONFIG      started by somebody else's mpirun: the ranks make the run directory themselves
+    python -m distprop.worker RUN        started by the launcher, once for each rank
+    mpirun -n 4 distprop train CONFIG    under somebody else's mpirun: the ranks make the run directory themselves
 
-What is wrong with configuration or data is found before MPI is initialised, so that such an error can't leave ranks waiting
-for each other. After that, whatever a rank fails of ends all ranks.
+What is wrong with configuration or data is found before MPI is initialised, so that such an error can't leave ranks
+waiting for each other. After that, whatever a rank fails of ends all ranks.
 """
 
 import contextlib

@@ -99,7 +99,7 @@ class _Ranks:
 
 
 class Ordered(_Ranks):
-    """Reduce-scatter in the tree's order, update of the owned slice, allgather: the same bits on any number of ranks."""
+    """Reduce-scatter in the tree's order, update of the owned slice, allgather: the same bits on any number."""
 
     def __init__(self, comm: Communicator, length: int, shards: int, dtype: npt.DTypeLike) -> None:
         super().__init__(comm, length, shards, dtype)
@@ -112,7 +112,8 @@ class Ordered(_Ranks):
 
     def reduce(self) -> Array:
         if len(self._plan) == 1:  # one rank holds the whole tree's sum
-            return self.partials[0]
+            whole: Array = self.partials[0]
+            return whole
         self._comm.scatter_slices(self.partials, self._received, self._counts, self._cuts)
         tree.tree_sum(self._gradient, self._received, self._plan, self._scratch)
         return self._gradient
@@ -132,7 +133,7 @@ class Allreduce(_Ranks):
         self.owned = slice(0, length)
 
     def reduce(self) -> Array:
-        gradient = self.partials[0]
+        gradient: Array = self.partials[0]
         for part in self.partials[1:]:
             gradient += part
         self._comm.allreduce(gradient)
@@ -148,5 +149,6 @@ class Allreduce(_Ranks):
 
 def make_exchange(form: str, comm: Communicator, length: int, shards: int, dtype: npt.DTypeLike) -> Exchange:
     """The exchange that training.exchange names: "ordered" or "allreduce"."""
-    forms = {"ordered": Ordered, "allreduce": Allreduce}
-    return forms[form](comm, length, shards, dtype)
+    if form == "ordered":
+        return Ordered(comm, length, shards, dtype)
+    return Allreduce(comm, length, shards, dtype)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from distprop.config.defaults import INPUT
+from distprop.config.defaults import INPUT as INPUT
 from distprop.config.layers import Activation, Add, Concatenate, Dense, Dropout, Flatten, Layer, Standardise
 from distprop.config.resolve import resolve_layers
 from distprop.errors import ConfigError

@@ -34,7 +34,7 @@ class Call:
 
 
 class Buffers:
-    """Arrays by name, made once for the most rows that a program of this network will have, and shared by all of them."""
+    """Arrays by name, made once for the most rows that a program will have, and shared by programs for fewer."""
 
     def __init__(self, rows: int, dtype: npt.DTypeLike) -> None:
         self.rows = rows
@@ -60,7 +60,7 @@ class Gradients:
 
     partials: for each node of the tree over shards, the parameters' gradients by name (views into a flat vector).
     bounds: for each of these nodes, the row offsets (k + 1,) of its k shards.
-    indices (rows,) int64: which sample a row holds; clock (1,) int64: the step. They and the seed key the dropout masks.
+    indices (rows,) int64: which sample a row holds; clock (1,) int64: the step. These key the dropout masks.
     """
 
     partials: Sequence[Mapping[str, Array]]
@@ -101,7 +101,7 @@ def compile_program(
     rows: int,
     gradients: Gradients | None = None,
 ) -> Program:
-    """The program of a graph for `rows` samples; with `gradients` it trains (dropout on, backward calls), else it predicts."""
+    """The program for `rows` samples: with `gradients` it trains (dropout on, backward calls), else it predicts."""
     return _Compiler(graph, params, constants, buffers, rows, gradients).program()
 
 
@@ -216,9 +216,7 @@ class _Compiler:
             for name, part, first in self.columns(node):
                 if name in learning:
                     copy = f"copy_from_columns(d({node.name}), {first}, {first + part.shape[1]})"
-                    yield from self.into(
-                        name, copy, lambda dx, first=first: (elementwise.copy_from_columns, (dx, dy, first))
-                    )
+                    yield from self.into(name, copy, _copy_columns(dy, first))
         elif wanted and (isinstance(layer, Add) or self.values[node.name] is self.values[node.inputs[0]]):
             for name in wanted:
                 yield from self.pass_on(name, node.name, dy)
@@ -292,3 +290,7 @@ class _Compiler:
         else:
             self.slopes[name] = self.matrix(f"d({name})", dy.shape[1])
             yield Call(elementwise.copy_into_columns, (self.slopes[name], dy, 0), f"d({name}) = d({source})")
+
+
+def _copy_columns(dy: Array, first: int) -> Callable[[Array], tuple[Any, tuple[Any, ...]]]:
+    return lambda dx: (elementwise.copy_from_columns, (dx, dy, first))

@@ -1,7 +1,7 @@
 """Checkpoints: all that training needs to go on exactly where it was, on any number of ranks.
 
-A file holds the parameters, the optimizer's state, the best parameters so far, and the progress: where in which epoch, and
-what early stopping and the schedule remember. Nothing in it depends on the number of ranks. It is written under a
+A file holds the parameters, the optimizer's state, the best parameters so far, and the progress: where in which epoch,
+and what early stopping and the schedule remember. Nothing in it depends on the number of ranks. It is written under a
 temporary name, forced to disk and renamed; each array's SHA-256 is checked when it is read.
 """
 
@@ -117,4 +117,4 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _digest(array: Array) -> str:
-    return hashlib.sha256(np.ascontiguousarray(array)).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()

@@ -140,6 +140,6 @@ def _ratio(sum_: Any, weight: Any) -> float:
 
 
 def _r_squared(weight: Array, first: Array, second: Array, squared: Array) -> float:
-    """1 - sum w (y - t)^2 / sum w (t - mean t)^2, the sums over all outputs; not a number if the targets are constant."""
+    """1 - sum w (y - t)^2 / sum w (t - mean t)^2, sums over all outputs; NaN if the targets are constant."""
     spread = float(np.cumsum(second - first * first / np.where(weight > 0, weight, 1))[-1])
     return 1 - float(np.cumsum(squared)[-1]) / spread if spread > 0 else float("nan")

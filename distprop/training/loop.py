@@ -1,6 +1,6 @@
 """Training from start to end: epochs of steps, validation, the best model, early stopping, checkpoints.
 
-Everything that decides (losses, stopping, checkpoints) is known alike to all ranks, so they stay together without asking.
+What decides (losses, wishes to stop, checkpoints) is known alike to all ranks, so they stay together without asking.
 """
 
 import math
@@ -24,7 +24,7 @@ from distprop.training.checkpoint import Checkpoint, Progress
 from distprop.training.evaluation import Evaluation, Evaluator
 from distprop.training.minibatch import Minibatches
 from distprop.training.model import Model, make_model
-from distprop.training.optimizers import Updater, segments_of
+from distprop.training.optimizers import Updater
 from distprop.training.schedules import LearningRate
 from distprop.training.step import Step, StepResult
 from distprop.training.targets import Target
@@ -103,7 +103,7 @@ class Training:
             data, target, config.training.batch_size, run, shards, config.dtype, config.seed, config.training.shuffle,
             class_weights,
         )  # fmt: skip
-        self._updater = Updater(config.optimizer, segments_of(self.model.layout, self._exchange.owned), config.dtype)
+        self._updater = Updater(config.optimizer, self.model.layout, self._exchange.owned, config.dtype)
         self._step = Step(
             self.model.graph, self.model.layout, constants, self.model.params, self._minibatches, self._exchange,
             self._updater, shards, config.seed,
@@ -135,13 +135,13 @@ class Training:
         """Go on from a checkpoint."""
         self.progress, self._best = checkpoint.progress, checkpoint.best
         self.model.params[:] = checkpoint.params
-        for name, slot in self._updater.state.items():
+        for name, slot in self._updater.slots().items():
             slot[:] = checkpoint.state[name][self._exchange.owned]
 
     def checkpoint(self) -> Checkpoint:
         """What a resumed run starts from: a collective."""
         state = {}
-        for name, slot in self._updater.state.items():
+        for name, slot in self._updater.slots().items():
             vector = np.zeros(self.model.layout.length, slot.dtype)
             vector[self._exchange.owned] = slot
             self._exchange.share(vector)

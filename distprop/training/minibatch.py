@@ -1,7 +1,7 @@
 """The samples of each minibatch: which they are, and this rank's rows of them, gathered from the mapped data.
 
-A minibatch of B samples is the next B of the epoch's keyed permutation, which is computed, not stored. A rank gathers the
-rows of its own shards alone; only where samples have weights does it read the weights (and labels) of all B, since the
+A minibatch of B samples is the next B of the epoch's keyed permutation, which is computed, not stored. A rank gathers
+the rows of its own shards alone; only where samples have weights does it read the weights (and labels) of all B, since the
 loss is divided by their sum.
 """
 
@@ -100,7 +100,7 @@ class Minibatches:
         return float(norms.ordered_sum(weights))
 
     def gather(self, minibatch: Minibatch, features: Array) -> tuple[Array, Array, Array, Array]:
-        """features (N, F) = this rank's samples; returns their indices, labels, targets and weights, each with N rows."""
+        """features (N, F) = this rank's samples; returns their indices, labels, targets and weights (N, ...)."""
         indices = self.indices[minibatch.rows]
         labels, targets = self.labels[: len(indices)], self.targets[: len(indices)]
         gather.gather_rows(features, self.data.features, indices)

@@ -1,6 +1,6 @@
 """Who looks on while a run directory's run is trained: signals in, status and metrics and checkpoints out.
 
-Rank 0 alone writes; every rank listens to signals, and what one rank hears all ranks agree on in the next step's exchange.
+Rank 0 alone writes. Every rank listens to signals; what one hears, all agree on in the next step's exchange.
 """
 
 import signal

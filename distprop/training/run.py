@@ -77,8 +77,9 @@ def _head(data: Dataset, rows: int = 4) -> Dataset:
     """The first few samples."""
     if data.rows is not None:
         return replace(data, rows=data.rows[:rows])
-    arrays = (data.features, data.labels, data.targets, data.weights)
-    return Dataset(*(None if array is None else array[:rows] for array in arrays))
+    names = ("labels", "targets", "weights")
+    few = {name: None if getattr(data, name) is None else getattr(data, name)[:rows] for name in names}
+    return replace(data, features=data.features[:rows], **few)
 
 
 @contextmanager

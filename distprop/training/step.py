@@ -149,6 +149,7 @@ class _Plan:
 def _non_finite(epoch: int, number: int, step: int, loss: float, weight: float, norm: float) -> str:
     mean = loss / weight if weight else loss
     return (
-        f"not finite at step {step + 1} (epoch {epoch + 1}, minibatch {number + 1}): loss {mean}, gradient norm {norm}; "
+        f"not finite at step {step + 1} (epoch {epoch + 1}, minibatch {number + 1}): "
+        f"loss {mean}, gradient norm {norm}; "
         "lower optimizer.learning_rate, set optimizer.clip_norm, or standardise the features"
     )

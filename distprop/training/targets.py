@@ -41,7 +41,10 @@ class Target:
         if softmax and not self.classes:
             return "loss softmax_cross_entropy needs class labels as targets (got real values)"
         if self.classes and self.outputs not in ({1, 2} if binary and self.classes == 2 else {self.classes}):
-            return f"the network's last layer has {self.outputs} units, but the targets have {self.classes} classes: set units = {self.classes}"
+            return (
+                f"the network's last layer has {self.outputs} units, but the targets have {self.classes} classes: "
+                f"set units = {self.classes}"
+            )
         if self.loss.class_weights is not None and not self.classes:
             return "class_weights need class labels as targets (got real values)"
         return ""
@@ -69,7 +72,7 @@ class Target:
         return np.zeros(rows, np.int32) if self.uses_labels else np.zeros((rows, self.outputs), dtype)
 
     def gather(self, out: Array, labels: Array, data: Dataset, indices: Array) -> None:
-        """out = the targets of the samples `indices` (N,); labels (N,) int32 receives the class labels, if there are any."""
+        """out = the targets of the samples `indices` (N,); labels (N,) int32 = their class labels, if there are any."""
         if not self.classes:
             gather.gather_rows(out, data.targets, indices)
             return
