@@ -1,10 +1,12 @@
 """Arrays in files (IDX, .npy, the members of .npz) as a shape, a dtype and a stream of rows.
 
-The header is checked when an array is opened; the rows are read a few megabytes at a time, so that memory doesn't grow with
-the file. IDX: two zero bytes, a type, a number of axes, their lengths, big-endian; then the elements.
+The header is checked when an array is opened; the rows are read a few megabytes at a time, so that memory doesn't grow
+with the file. IDX: two zero bytes, a type, a number of axes, their lengths, big-endian; then the elements.
 """
 
+import dataclasses
 import gzip
+import io
 import math
 import struct
 import zipfile
@@ -26,12 +28,16 @@ _BROKEN = (OSError, EOFError, ValueError, zlib.error, zipfile.BadZipFile, Runtim
 
 @dataclass(frozen=True)
 class ArrayStream:
-    """An array in a file. `open` gives its elements' bytes from the first on, in C order."""
+    """An array in a file. `open` gives its elements' bytes from the first on, in C order.
+
+    `whole`: an array in column-major order is no stream of rows; it is mapped, or read whole where it is compressed.
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     open: Callable[[], IO[bytes]]
+    whole: Callable[[], Array] | None = None
 
     @property
     def rows(self) -> int:
@@ -43,6 +49,10 @@ class ArrayStream:
         Raises DataError if the file is shorter or longer than its header says, or damaged.
         """
         try:
+            if self.whole is not None:
+                array = self.whole()
+                yield from (np.ascontiguousarray(array[n : n + rows]) for n in range(0, self.rows, rows))
+                return
             with self.open() as stream:
                 for first in range(0, self.rows, rows):
                     yield self._block(stream, min(rows, self.rows - first), first)
@@ -118,9 +128,17 @@ def _npy(name: str, opener: Callable[[], IO[bytes]]) -> ArrayStream:
             offset = stream.tell()
     except _BROKEN as error:
         raise DataError(f"{name}: the header of the array is damaged ({str(error).splitlines()[0]})") from None
-    if fortran and len(shape) > 1:
-        raise DataError(f"{name}: the array is in column-major (Fortran) order; save numpy.ascontiguousarray of it")
-    return _checked(name, shape, dtype, lambda: _after(opener(), offset))
+    array = _checked(name, shape, dtype, lambda: _after(opener(), offset))
+    return dataclasses.replace(array, whole=lambda: _column_major(array)) if fortran and len(shape) > 1 else array
+
+
+def _column_major(stream: ArrayStream) -> Array:
+    """The array of a stream in column-major order: mapped where the file is plain, read whole otherwise."""
+    with stream.open() as file:
+        if isinstance(file, io.BufferedReader):
+            return np.memmap(file, stream.dtype, "r", file.tell(), stream.shape, "F")
+        data = file.read()
+    return np.frombuffer(data, stream.dtype).reshape(stream.shape, order="F")
 
 
 def _npy_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

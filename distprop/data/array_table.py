@@ -45,6 +45,9 @@ class ArrayTable:
                 texts={name: self._texts(name, named[name]) for name in texts},
             )
 
+    def column_title(self, column: str) -> str:
+        return self._streams[column].name
+
     def place(self, row: int, column: str) -> str:
         return f"{self._streams[column].name}, row {row} (counted from 0)"
 
@@ -80,7 +83,7 @@ def _check_rows(streams: dict[str, ArrayStream]) -> None:
 
 
 def open_arrays(arrays: Arrays) -> ArrayTable:
-    """The files as columns "features", "target" and "weight". Raises DataError if they are unreadable or of other lengths."""
+    """The files as columns "features", "target" and "weight". Raises DataError."""
     paths = {"features": arrays.features, "target": arrays.targets, "weight": arrays.weights}
     streams = {name: open_array(Path(path)) for name, path in paths.items() if path is not None}
     _check_rows(streams)

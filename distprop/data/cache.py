@@ -31,6 +31,9 @@ def prepared_once(base: Path, key: str, make: Callable[[Path], Encoding]) -> tup
     Other processes that want the same folder wait. Raises DataError if the cache folder can't be written.
     """
     folder = base / key
+    index = read_index(folder)
+    if index is not None:
+        return folder, index
     try:
         base.mkdir(parents=True, exist_ok=True)
         with _locked(base / f"{key}.lock"):

@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import json
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,15 +14,16 @@ import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 
 from distprop.data.arrow_columns import floats, texts_of
-from distprop.data.source import Chunk, Kind, check_header, readable
+from distprop.data.source import Chunk, Kind, check_header, readable, shown
 from distprop.errors import DataError
 
+BLOCK_BYTES = 1 << 20  # read at once; more where the header shows that rows are long
 PREVIEW_ROWS = 1000  # what the kind of a column is judged by
 _BROKEN = (OSError, EOFError, zlib.error, csv.Error, UnicodeDecodeError)
 
 
 class CsvTable:
-    """Columns of a CSV file with a header. A column whose first present value is a number, true or false holds numbers."""
+    """Columns of a CSV file with a header. A column that begins with a number, true or false holds numbers."""
 
     def __init__(self, path: Path, delimiter: str, missing_markers: Sequence[str]):
         self.path = readable(path)
@@ -29,6 +31,7 @@ class CsvTable:
         self._markers = frozenset(missing_markers)
         self._header, preview = self._preview()
         check_header(path, self._header)
+        self._check_delimiter()
         self._columns: dict[str, Kind] = {}
         self._booleans: set[str] = set()
         for n, name in enumerate(self._header):
@@ -58,15 +61,18 @@ class CsvTable:
         except (pa.ArrowException, *_BROKEN) as error:
             raise self._explained(error, numbers) from None
 
+    def column_title(self, column: str) -> str:
+        return f'{self.path}, column "{shown(column)}"'
+
     def place(self, row: int, column: str) -> str:
         for n, (line, _) in enumerate(self._rows()):
             if n == row:
-                return f'{self.path}, line {line}, column "{column}"'
-        return f'{self.path}, row {row}, column "{column}"'
+                return f'{self.path}, line {line}, column "{shown(column)}"'
+        return f'{self.path}, row {row}, column "{shown(column)}"'
 
     def _open(self, numbers: Sequence[str], texts: Sequence[str]) -> Iterator[Any]:
         kinds = {name: pa.bool_() if name in self._booleans else pa.float64() for name in numbers}
-        longest = max(1 << 20, 64 * sum(len(name) + 1 for name in self._header))
+        longest = max(BLOCK_BYTES, 64 * sum(len(name) + 1 for name in self._header))
         convert = arrow_csv.ConvertOptions(
             column_types={**kinds, **{name: pa.string() for name in texts}},
             include_columns=[*numbers, *texts],
@@ -89,6 +95,16 @@ class CsvTable:
         if not preview:
             raise DataError(f"{self.path}: there are no rows below the header")
         return tuple(header), preview
+
+    def _check_delimiter(self) -> None:
+        if len(self._header) > 1:
+            return
+        for other in {",", ";", "\t", "|"} - {self._delimiter}:
+            if other in self._header[0]:
+                raise DataError(
+                    f"{self.path}: the header is a single name, "{shown(self._header[0])}"; "
+                    f"set delimiter = {json.dumps(other)} under [data]"
+                )
 
     def _judge(self, name: str, values: Sequence[str]) -> None:
         first = next((value for value in values if value not in self._markers), "0")
@@ -136,10 +152,9 @@ class CsvTable:
         return _is_number(value)
 
     def _not_a_number(self, line: int, name: str, value: str) -> DataError:
-        shown = value if len(value) <= 40 else value[:40] + "..."
         kind = "true or false, as the column's first value is" if name in self._booleans else "a number"
         return DataError(
-            f'{self.path}, line {line}, column "{name}": "{shown}" is not {kind}; add it to missing_markers '
+            f'{self.path}, line {line}, column "{shown(name)}": "{shown(value)}" is not {kind}; add it to missing_markers '
             "under [data], list the column in categorical under [data.columns], or drop the column"
         )
 

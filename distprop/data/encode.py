@@ -13,7 +13,7 @@ import numpy.typing as npt
 from distprop.config.run import DataType
 from distprop.data.array_file import ArrayWriter
 from distprop.data.encoding import Column, Encoding, Labels
-from distprop.data.source import Array, Chunk, Source, Texts, quoted, require_columns
+from distprop.data.source import Array, Chunk, Source, Texts, quoted, require_columns, shown
 from distprop.errors import DataError
 
 
@@ -68,9 +68,6 @@ class Encoder:
     def _check_columns(self) -> None:
         source, columns = self._source, self._encoding.columns
         require_columns(source, [*(column.name for column in columns), *self._targets])
-        for column in columns:
-            if column.kind == "number" and source.columns[column.name] == "text":
-                raise DataError(f'{source.path}, column "{column.name}": text, but the training data had numbers')
         shapes = source.shapes
         found = shapes.get(columns[0].name, ()) if len(columns) == 1 else self._encoding.shape
         if columns[0].kind == "array" and found != self._encoding.shape:
@@ -108,7 +105,7 @@ class Encoder:
     def _copy(self, column: Column, values: Array, part: Array) -> None:
         if values.shape[1] != column.width:
             raise DataError(
-                f'{self._source.path}, column "{column.name}": {values.shape[1]} numbers a row, '
+                f"{self._source.column_title(column.name)}: {values.shape[1]} numbers a row, "
                 f"but the training data had {column.width}"
             )
         self._cast(column.name, values, part)
@@ -141,7 +138,7 @@ class Encoder:
         if unknown.any():
             value = column.values[column.codes[int(np.argmax(unknown))]]
             raise self._error(
-                unknown, name, f'{noun} "{value}" was not in the training data (known: {quoted(classes)})'
+                unknown, name, f'{noun} "{shown(value)}" was not in the training data (known: {quoted(classes)})'
             )
         if not may_miss and (codes < 0).any():
             raise self._error(codes < 0, name, f"the {noun} is missing; {_cure_missing(noun)}")
@@ -166,7 +163,7 @@ class Encoder:
     def _weights(self, name: str, chunk: Chunk) -> Array:
         values = chunk.numbers[name].reshape(chunk.rows, -1)
         if values.shape[1] != 1:
-            raise DataError(f'{self._source.path}, column "{name}": weights are one number a row')
+            raise DataError(f"{self._source.column_title(name)}: weights are one number a row")
         weights = np.empty((chunk.rows, 1), self._dtype)
         self._cast(name, values, weights)
         self._require_present(name, weights, "the weight")

@@ -20,8 +20,8 @@ FROZEN = ConfigDict(extra="forbid")
 class Column:
     """One column of a table, or one array, and the features that it becomes.
 
-    A "number" becomes one feature, a "category" one feature a category (1 for its own, 0 for the others), an "array"
-    all its elements. `fill` stands for missing values: one number, or one an element; None: a missing value is an error.
+    A "number" becomes one feature, a "category" one feature a category (1 for its own, 0 for others), an "array"
+    all its elements. `fill` stands for missing values: one number, or one an element; None: missing is an error.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Column:
 
 @declaration(frozen=True, config=FROZEN)
 class Target:
-    """What is predicted. `names`: the columns; `classes`: their labels in order; `outputs`: K, or the values of a row."""
+    """What is predicted. `names`: the columns; `classes`: their labels in order; `outputs`: K, or values a row."""
 
     names: tuple[str, ...]
     kind: Literal["classes", "values"]
@@ -72,7 +72,7 @@ class Statistics:
 class Encoding:
     """Everything needed to turn a new file into the features that the network was trained on.
 
-    `shape`: of one sample's features. `weight`: the column of sample weights. `statistics`: None only before preparation.
+    `shape`: of one sample's features. `weight`: the column of weights. `statistics`: None only before preparation.
     """
 
     columns: tuple[Column, ...]

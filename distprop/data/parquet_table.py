@@ -9,14 +9,14 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 
 from distprop.data.arrow_columns import floats, texts_of
-from distprop.data.source import Chunk, Kind, Texts, check_header, readable
+from distprop.data.source import Chunk, Kind, Texts, check_header, readable, shown
 from distprop.errors import DataError
 
 BATCH_ROWS = 1 << 15
 
 
 class ParquetTable:
-    """Columns of a Parquet file: numbers, booleans (as 0 and 1) and text. Columns of other types have to be left out."""
+    """Columns of a Parquet file: numbers, booleans (as 0 and 1) and text. Other columns have to be left out."""
 
     def __init__(self, path: Path, missing_markers: Sequence[str]):
         self.path = readable(path)
@@ -45,6 +45,9 @@ class ParquetTable:
     def chunks(self, numbers: Sequence[str], texts: Sequence[str]) -> Iterator[Chunk]:
         for name in (*numbers, *texts):
             self._check_type(name)
+        for name in numbers:
+            if self.columns[name] == "text":
+                raise DataError(f"{self.column_title(name)}: text where numbers are needed")
         try:
             with parquet.ParquetFile(self.path) as file:
                 for batch in file.iter_batches(BATCH_ROWS, columns=[*numbers, *texts]):
@@ -56,8 +59,11 @@ class ParquetTable:
         except (pa.ArrowException, OSError) as error:
             raise self._damaged(error) from None
 
+    def column_title(self, column: str) -> str:
+        return f'{self.path}, column "{shown(column)}"'
+
     def place(self, row: int, column: str) -> str:
-        return f'{self.path}, row {row} (counted from 0), column "{column}"'
+        return f'{self.path}, row {row} (counted from 0), column "{shown(column)}"'
 
     def _texts(self, column: Any) -> Texts:
         return texts_of(column).without(self._markers)
@@ -67,7 +73,7 @@ class ParquetTable:
         usable = _is_text(kind) or pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind)
         if not usable and not pa.types.is_decimal(kind) and not pa.types.is_null(kind):
             raise DataError(
-                f'{self.path}, column "{name}": values of type {kind} are neither numbers nor text; '
+                f'{self.path}, column "{shown(name)}": values of type {kind} are neither numbers nor text; '
                 "convert the column or drop it"
             )
 

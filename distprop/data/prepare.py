@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from distprop.config.data import Data
+from distprop.config.data import Arrays, Data
 from distprop.config.data import Source as SourcePath
 from distprop.config.run import DataType
 from distprop.data import statistics
@@ -28,7 +28,7 @@ TRAINING_ROWS, VALIDATION_ROWS, VALIDATION = "training_rows.npy", "validation_ro
 
 @dataclass(frozen=True)
 class Prepared:
-    """Data that are ready for training. `digest`: SHA-256 over arrays and encoding, the same wherever they are the same."""
+    """Data that are ready for training. `digest`: SHA-256 over arrays and encoding."""
 
     folder: Path
     encoding: Encoding
@@ -70,7 +70,8 @@ def encode_file(
 
     def make(partial: Path) -> Encoding:
         source = open_source(path, encoding.missing_markers, encoding.delimiter)
-        Encoder(source, encoding, dtype, need_targets).write(partial)
+        Encoder(source, _with_own_weights(encoding, path), dtype, need_targets).write(partial)
+        _check_weights(source.path, partial, None)
         return encoding
 
     key = key_of(paths, [encoding.to_json(), dtype, need_targets])
@@ -99,7 +100,8 @@ def _make(data: Data, seed: int, dtype: DataType, folder: Path) -> Encoding:
     if data.validation is not None:
         (folder / VALIDATION).mkdir()
         validation = open_source(data.validation, data.missing_markers, data.delimiter)
-        Encoder(validation, encoding, dtype).write(folder / VALIDATION)
+        Encoder(validation, _with_own_weights(encoding, data.validation), dtype).write(folder / VALIDATION)
+        _check_weights(validation.path, folder / VALIDATION, None)
     return encoding
 
 
@@ -118,7 +120,7 @@ def _split_rows(data: Data, seed: int, folder: Path, count: int) -> Rows:
 
 
 def _with_means(source: Path, encoding: Encoding, folder: Path, rows: Rows) -> Encoding:
-    """Fill missing numbers with the mean over the training rows, in the arrays and, for other files, in the encoding."""
+    """Put the mean over the training rows for missing numbers: into the arrays and, for other files, the encoding."""
     path = folder / "features.npy"
     array = FileBlocks(path, rows)
     if array.dtype == np.uint8:
@@ -130,11 +132,17 @@ def _with_means(source: Path, encoding: Encoding, folder: Path, rows: Rows) -> E
         first += column.width
         if not counts[part].all():
             raise DataError(
-                f'column "{column.name}": all training values are missing, so they have no mean; drop the column'
+                f'{source}, column "{column.name}": all training values are missing and have no mean; drop the column'
             )
         columns.append(_filled(column, means[part].tolist()))
     FileBlocks(path, write=True).fill_missing(means, statistics.block_rows(array.width))
     return dataclasses.replace(encoding, columns=tuple(columns))
+
+
+def _with_own_weights(encoding: Encoding, path: SourcePath) -> Encoding:
+    """The encoding for another source: weights that are given with arrays count, whatever the training data had."""
+    own = isinstance(path, Arrays) and path.weights is not None
+    return dataclasses.replace(encoding, weight="weight") if own else encoding
 
 
 def _filled(column: Column, means: list[float]) -> Column:

@@ -44,7 +44,7 @@ class Chunk:
 class Source(Protocol):
     """One table, or a few arrays that share their rows.
 
-    `columns`: the natural kind of each column, in the file's order. `shapes`, `dtypes`: of one row, where there are arrays.
+    `columns`: the natural kind of each column, in the file's order. `shapes`, `dtypes`: of one row of arrays.
     """
 
     path: Path
@@ -57,7 +57,11 @@ class Source(Protocol):
     def dtypes(self) -> dict[str, np.dtype[Any]]: ...
 
     def chunks(self, numbers: Sequence[str], texts: Sequence[str]) -> Iterator[Chunk]:
-        """All rows in order, the columns `numbers` as numbers and `texts` as text. Raises DataError at the first fault."""
+        """All rows in order, the columns `numbers` as numbers and `texts` as text. Raises DataError."""
+        ...
+
+    def column_title(self, column: str) -> str:
+        """A column for an error: `train.csv, column "age"`."""
         ...
 
     def place(self, row: int, column: str) -> str:
@@ -65,25 +69,31 @@ class Source(Protocol):
         ...
 
 
+def shown(text: str) -> str:
+    """Text from a file for a message of one line: short, and without line breaks or other control characters."""
+    visible = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text[:60])
+    return visible if len(text) <= 60 else f"{visible}..."
+
+
 def quoted(names: Iterable[str], limit: int = 12) -> str:
     """Names for a message, shortened when there are many."""
     listed = list(names)
     more = f" and {len(listed) - limit} more" if len(listed) > limit else ""
-    return ", ".join(listed[:limit]) + more
+    return ", ".join(shown(name) for name in listed[:limit]) + more
 
 
 def similar(name: str, names: Collection[str]) -> str:
     """`; did you mean "age"?` or nothing."""
     close = difflib.get_close_matches(name, names, 1) or [other for other in names if other.lower() == name.lower()][:1]
-    return f'; did you mean "{close[0]}"?' if close else ""
+    return f'; did you mean "{shown(close[0])}"?' if close else ""
 
 
 def require_columns(source: Source, names: Iterable[str], cure: str = "") -> None:
     """Raise DataError for the first name that is no column of the source."""
     for name in names:
         if name not in source.columns:
-            hint = similar(name, source.columns) or f"; it has {quoted(source.columns)}"
-            raise DataError(f'{source.path}: there is no column "{name}"{hint}{cure}')
+            hint = similar(name, source.columns) or f"; it has {quoted(source.columns)}{'.' if cure else ''}"
+            raise DataError(f'{source.path}: there is no column "{shown(name)}"{hint}{cure}')
 
 
 def check_header(path: Path, names: Sequence[str]) -> None:
@@ -92,7 +102,7 @@ def check_header(path: Path, names: Sequence[str]) -> None:
         if not name.strip():
             raise DataError(f"{path}: column {n + 1} has no name; the first line has to name every column")
         if name in names[:n]:
-            raise DataError(f'{path}: two columns are called "{name}"; rename or remove one')
+            raise DataError(f'{path}: two columns are called "{shown(name)}"; rename or remove one')
 
 
 def readable(path: Path) -> Path:

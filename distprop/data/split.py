@@ -62,8 +62,8 @@ def choose_validation(
 ) -> tuple[Indices, Indices]:
     """Sorted rows for training and for validation, of `count` rows in all.
 
-    round(fraction * count) rows, at least one and not all, go to validation: those with the smallest keys, which are the
-    raw output of Philox. With labels each class gives its share, rounded by largest remainders, and keeps a row for training.
+    round(fraction * count) rows, at least one and not all, go to validation: those with the smallest keys, the raw
+    output of Philox. With labels, each class gives its share, by largest remainders, and keeps a row for training.
     """
     keys = np.random.Philox(key=seed).random_raw(count)
     wanted = min(max(1, round(fraction * count)), count - 1)

@@ -24,7 +24,7 @@ def block_rows(width: int) -> int:
 
 
 def tree_sum(block: Floats) -> Floats:
-    """(F,) sums over the rows of (R, F): the later half is added to the earlier one until one row is left. Destroys block."""
+    """(F,) sums over the rows of (R, F): the later half is added to the earlier, until one is left. Destroys it."""
     rows = len(block)
     while rows > 1:
         half = rows // 2

@@ -8,7 +8,7 @@ import numpy as np
 
 from distprop.config.data import Arrays, Data
 from distprop.data.encoding import Column, Encoding, Target, ordered_labels
-from distprop.data.source import Source, quoted, require_columns
+from distprop.data.source import Source, quoted, require_columns, shown
 from distprop.errors import DataError
 
 MOST_CATEGORIES = 1000
@@ -42,7 +42,7 @@ def _roles(source: Source, data: Data) -> tuple[tuple[str, ...], str | None, tup
         return ("target",), "weight" if data.train.weights is not None else None, ("features",)
     columns = data.columns
     target = (columns.target,) if isinstance(columns.target, str) else columns.target
-    require_columns(source, target, "; say which column to predict by target under [data.columns]")
+    require_columns(source, target, " Name the column to predict by target under [data.columns]")
     weight = () if columns.weight is None else (columns.weight,)
     require_columns(source, (*weight, *columns.features, *columns.categorical))
     features = columns.features or tuple(name for name in source.columns if name not in (*target, *weight))
@@ -62,10 +62,12 @@ def _check_roles(
     used = [*target, *weight, *features]
     for name in used:
         if used.count(name) > 1:
-            raise DataError(f'{source.path}: column "{name}" is used twice; it can be feature, target or weight, once')
+            raise DataError(
+                f'{source.path}: column "{shown(name)}" is used twice; it can be feature, target or weight, once'
+            )
     for name in categorical:
         if name not in features:
-            raise DataError(f'{source.path}: column "{name}" is listed as categorical, but is no feature')
+            raise DataError(f'{source.path}: column "{shown(name)}" is listed as categorical, but is no feature')
 
 
 def _distinct(source: Source, categorical: Sequence[str], classes: Sequence[str]) -> dict[str, set[str]]:
@@ -83,12 +85,12 @@ def _distinct(source: Source, categorical: Sequence[str], classes: Sequence[str]
 def _check_count(source: Source, name: str, count: int, classes: bool) -> None:
     if classes and count > MOST_CLASSES:
         raise DataError(
-            f'{source.path}, column "{name}": more than {MOST_CLASSES} classes; '
+            f"{source.column_title(name)}: more than {MOST_CLASSES} classes; "
             'to predict numbers, set target_kind = "values" under [data]'
         )
     if not classes and count > MOST_CATEGORIES:
         raise DataError(
-            f'{source.path}, column "{name}": more than {MOST_CATEGORIES} categories; '
+            f"{source.column_title(name)}: more than {MOST_CATEGORIES} categories; "
             "drop it by listing the others in features under [data.columns]"
         )
 
@@ -98,7 +100,7 @@ def _column(source: Source, name: str, categories: set[str] | None, data: Data) 
     if categories is not None:
         ordered = ordered_labels(categories)
         if not ordered:
-            raise DataError(f'{source.path}, column "{name}": all values are missing; drop the column')
+            raise DataError(f"{source.column_title(name)}: all values are missing; drop the column")
         # A missing category is none of the known ones: all zeros.
         return Column(name, "category", len(ordered), ordered, None if data.missing == "error" else (0.0,))
     if source.columns[name] == "array":
@@ -118,16 +120,13 @@ def _target(
     if kind == "values":
         for name in names:
             if source.columns[name] == "text":
-                raise DataError(
-                    f'{source.path}, column "{name}": the target holds text, but numbers are to be predicted'
-                )
+                raise DataError(f"{source.column_title(name)}: the target holds text, but numbers are to be predicted")
         return Target(names, "values", (), sum(math.prod(source.shapes.get(name, ())) for name in names))
     if len(names) > 1:
         raise DataError(f"{source.path}: classes are in one column, but target names {quoted(names)}")
     classes = ordered_labels(found[names[0]])
     if len(classes) < 2:
         raise DataError(
-            f'{source.path}, column "{names[0]}": all rows are of one class ({quoted(classes)}); '
-            "at least two are needed"
+            f"{source.column_title(names[0])}: all rows are of one class ({quoted(classes)}); at least two are needed"
         )
     return Target(names, "classes", classes, len(classes))
