@@ -102,7 +102,7 @@ class CsvTable:
         for other in {",", ";", "\t", "|"} - {self._delimiter}:
             if other in self._header[0]:
                 raise DataError(
-                    f"{self.path}: the header is a single name, "{shown(self._header[0])}"; "
+                    f'{self.path}: the header is a single name, "{shown(self._header[0])}"; '
                     f"set delimiter = {json.dumps(other)} under [data]"
                 )
 
@@ -154,8 +154,8 @@ class CsvTable:
     def _not_a_number(self, line: int, name: str, value: str) -> DataError:
         kind = "true or false, as the column's first value is" if name in self._booleans else "a number"
         return DataError(
-            f'{self.path}, line {line}, column "{shown(name)}": "{shown(value)}" is not {kind}; add it to missing_markers '
-            "under [data], list the column in categorical under [data.columns], or drop the column"
+            f'{self.path}, line {line}, column "{shown(name)}": "{shown(value)}" is not {kind}; add it to '
+            "missing_markers under [data], list the column in categorical under [data.columns], or drop the column"
         )
 
 
