@@ -1,4 +1,4 @@
-"""Fully connected layer: y = x w + b.    Shapes: N rows, I inputs, O outputs; x (N, I), w (I, O), b (O,), d (N, O) = dy.
+"""Fully connected layer: y = x w + b.    Shapes: N rows, I inputs, O outputs; x (N, I), w (I, O), b (O,), y and d (N, O).
 
 Each element is one chain of fused multiply-adds in ascending order, started from the bias or zero; the gradients of the
 parameters are sums of such chains, one a shard, over the tree of the shards.
