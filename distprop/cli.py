@@ -9,10 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from distprop.environment import rank_by_environment
 from distprop.errors import DistpropError, UsageError
-
-# Each MPI tells its ranks their number by one of these.
-RANK_VARIABLES = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK")
 
 Command = Callable[[argparse.Namespace], int]
 Commands = Any  # argparse keeps the type of add_subparsers() private
@@ -55,7 +53,9 @@ class _Version(argparse.Action):
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = _Parser(prog="distprop", description="Train neural networks data-parallel over MPI on CPUs.", allow_abbrev=False)
+    parser = _Parser(
+        prog="distprop", description="Train neural networks data-parallel over MPI on CPUs.", allow_abbrev=False
+    )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_training(commands)
@@ -87,7 +87,9 @@ def _add_training(commands: Commands) -> None:
     train.add_argument("--run", type=Path, metavar="DIR", help="folder of the run (default: runs/<name of CONFIG>)")
     _add_overrides(train)
     _add_place(train)
-    resume = _add(commands, "resume", _resume, "Continue a run that was stopped, exactly where it was, on any number of ranks.")
+    resume = _add(
+        commands, "resume", _resume, "Continue a run that was stopped, exactly where it was, on any number of ranks."
+    )
     resume.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
     _add_place(resume)
 
@@ -134,13 +136,8 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def is_rank() -> bool:
-    """Whether an mpirun started this process, so that it is one of the ranks and must not start another mpirun."""
-    return any(name in os.environ for name in RANK_VARIABLES)
-
-
 def _train(options: argparse.Namespace) -> int:
-    if is_rank():
+    if rank_by_environment() is not None:  # then an mpirun is there already
         from distprop import worker
 
         return worker.train(options.config, options.overrides, options.run)
@@ -150,7 +147,7 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _resume(options: argparse.Namespace) -> int:
-    if is_rank():
+    if rank_by_environment() is not None:  # then an mpirun is there already
         from distprop import worker
 
         return worker.resume(options.run)
@@ -162,8 +159,9 @@ def _resume(options: argparse.Namespace) -> int:
 def _place(options: argparse.Namespace) -> Any:
     from distprop.launch.hosts import Place, parse_hostfile, parse_hosts
 
-    hosts = parse_hosts(options.hosts) if options.hosts else parse_hostfile(options.hostfile) if options.hostfile else ()
-    return Place(options.ranks, hosts)
+    if options.hostfile:
+        return Place(options.ranks, parse_hostfile(options.hostfile))
+    return Place(options.ranks, parse_hosts(options.hosts) if options.hosts else ())
 
 
 def _evaluate(options: argparse.Namespace) -> int:
@@ -192,7 +190,10 @@ def _check(options: argparse.Namespace) -> int:
     from distprop.config import check
 
     problems = check(options.config, options.overrides)
-    print("\n".join(problems) if problems else f"{options.config}: no mistakes", file=sys.stderr if problems else sys.stdout)
+    if problems:
+        print(*problems, sep="\n", file=sys.stderr)
+    else:
+        print(f"{options.config}: no mistakes")
     return 2 if problems else 0
 
 

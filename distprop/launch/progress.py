@@ -20,7 +20,10 @@ class Progress:
     def update(self, run: RunDirectory) -> None:
         """Show what is new in the run directory since the ranks have started."""
         status = run.read_status()
-        if status is None:
+        if status is None or status["phase"] in (
+            "starting",
+            "compiling",
+        ):  # metrics are still those of an earlier start
             return
         records, self._offset = run.read_metrics_from(self._offset)
         for record in records:

@@ -14,8 +14,8 @@ from distprop.launch.hosts import Place, parse_hostfile, parse_hosts
 from distprop.launch.machine import allocated_nodes, this_machine
 from distprop.launch.mpi import find_mpi
 from distprop.launch.progress import Progress
-from distprop.report import duration
 from distprop.launch.run import supervise
+from distprop.report import duration
 from distprop.run_directory import RunDirectory, next_free
 
 if TYPE_CHECKING:

@@ -1,0 +1,96 @@
+"""Fixtures for tests that start processes: every command has a hard time limit and leaves nothing behind."""
+
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+TOKEN = "DISTPROP_TEST_TOKEN"
+
+
+class Commands:
+    """Runs commands whose processes can all be found again, as each inherits the token of its test."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.token = secrets.token_hex(8)
+
+    def __call__(
+        self,
+        arguments: Sequence[str | Path],
+        timeout_s: float = 30.0,
+        environment: Mapping[str, str] | None = None,
+        folder: Path | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end. Fails if it takes too long or leaves a process behind."""
+        with self.start(arguments, environment, folder) as process:
+            output, errors = process.communicate(timeout=timeout_s)
+        return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+
+    @contextmanager
+    def start(
+        self,
+        arguments: Sequence[str | Path],
+        environment: Mapping[str, str] | None = None,
+        folder: Path | None = None,
+    ) -> Iterator["subprocess.Popen[str]"]:
+        """A running command; at the end it must have ended, with all that it started."""
+        process = subprocess.Popen(
+            [str(argument) for argument in arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1", **(environment or {}), TOKEN: self.token},
+            cwd=folder or self.folder,
+            start_new_session=True,
+        )
+        with process:
+            try:
+                yield process
+                left = [f"{found.pid} {found.cmdline()}" for found in self.members() if found.pid != process.pid]
+                assert not left, f"left behind: {left}"
+            finally:
+                self.kill()
+
+    def members(self) -> list[psutil.Process]:
+        """All processes of this test that still run."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get(TOKEN) == self.token and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+            except (psutil.Error, OSError):
+                continue
+        return found
+
+    def kill(self) -> None:
+        for process in self.members():
+            try:
+                process.kill()
+            except psutil.NoSuchProcess:
+                continue
+
+
+@pytest.fixture
+def run_command(tmp_path: Path) -> Iterator[Commands]:
+    """Call it to run a command with a time limit, or `.start` one; see `Commands`."""
+    commands = Commands(tmp_path)
+    yield commands
+    commands.kill()
+
+
+@pytest.fixture
+def distprop(run_command: Commands) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Call it with the arguments of the command line, as separate strings."""
+
+    def run(*arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
+        return run_command([sys.executable, "-m", "distprop.cli", *arguments], **options)  # type: ignore[arg-type]
+
+    return run

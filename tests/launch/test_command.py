@@ -1,0 +1,109 @@
+"""The mpirun command for each MPI, host list and machine."""
+
+from pathlib import Path
+
+import pytest
+
+from distprop.launch.command import mpirun_command
+from distprop.launch.hosts import Host
+from distprop.launch.machine import Machine
+from distprop.launch.mpi import Mpi, Version
+
+FIVE = Mpi(Path("/opt/five/bin/mpirun"), Version("Open MPI", 5, 0))
+FOUR = Mpi(Path("/usr/bin/mpirun"), Version("Open MPI", 4, 1))
+MPICH = Mpi(Path("/opt/mpich/bin/mpirun"), Version("MPICH", 5, 0))
+INTEL = Mpi(Path("/opt/intel/bin/mpirun"), Version("Intel MPI", 2021, 9))
+EVERY = [FIVE, FOUR, MPICH, INTEL]
+PROGRAM = ["python", "-m", "work"]
+
+
+def build(mpi, ranks=2, hosts=(), machine=Machine(4), folder="/home/me"):
+    return mpirun_command(mpi, PROGRAM, ranks, hosts, machine, folder)
+
+
+@pytest.mark.parametrize(
+    ("mpi", "expected"),
+    [
+        (FIVE, "/opt/five/bin/mpirun -n 2 --map-by :OVERSUBSCRIBE --bind-to none -wdir /home/me python -m work"),
+        (FOUR, "/usr/bin/mpirun -n 2 --oversubscribe --bind-to none -wdir /home/me python -m work"),
+        (MPICH, "/opt/mpich/bin/mpirun -n 2 -launcher fork -iface lo -wdir /home/me python -m work"),
+        (INTEL, "/opt/intel/bin/mpirun -n 2 -launcher fork -iface lo -wdir /home/me python -m work"),
+    ],
+)
+def test_on_one_machine_the_network_is_not_touched(mpi, expected):
+    assert " ".join(build(mpi).arguments) == expected
+
+
+@pytest.mark.parametrize(
+    ("mpi", "expected"),
+    [
+        (FIVE, {"OMPI_MCA_osc": "^ucx", "OMPI_MCA_pml": "ob1", "OMPI_MCA_btl": "self,sm"}),
+        (FOUR, {"OMPI_MCA_osc": "^ucx", "OMPI_MCA_pml": "ob1", "OMPI_MCA_btl": "self,vader"}),
+        (MPICH, {}),
+    ],
+)
+def test_ranks_have_one_thread_and_the_variables_of_their_mpi(mpi, expected):
+    threads = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "NUMBA")}
+    assert build(mpi).environment == {"DISTPROP_LAUNCHED": "1", "PYTHONSAFEPATH": "1"} | threads | expected
+
+
+@pytest.mark.parametrize(
+    ("mpi", "expected"),
+    [
+        (
+            FIVE,
+            "mpirun -n 4 --host a:3,b:1 --map-by :OVERSUBSCRIBE -wdir /home/me -x DISTPROP_LAUNCHED -x OMP_NUM_THREADS",
+        ),
+        (FOUR, "mpirun -n 4 --host a:3,b:1 --oversubscribe -wdir /home/me -x DISTPROP_LAUNCHED -x OMP_NUM_THREADS"),
+        (MPICH, "mpirun -n 4 -hosts a:3,b:1 -wdir /home/me -genv DISTPROP_LAUNCHED 1 -genv OMP_NUM_THREADS 1"),
+    ],
+)
+def test_other_hosts_get_the_variables_and_keep_their_network(mpi, expected):
+    command = build(mpi, 4, [Host("a", 3), Host("b", 1)])
+    assert expected in " ".join(command.arguments)
+    assert "OMPI_MCA_btl" not in command.environment and "fork" not in command.arguments
+
+
+@pytest.mark.parametrize("mpi", EVERY, ids=str)
+def test_nodes_of_a_scheduler_keep_their_network(mpi):
+    command = build(mpi, 64, machine=Machine(4, nodes=4))
+    assert "OMPI_MCA_btl" not in command.environment and "-iface" not in command.arguments
+    assert "OMPI_MCA_mpi_yield_when_idle" not in command.environment
+
+
+@pytest.mark.parametrize("mpi", [FIVE, FOUR], ids=["5", "4"])
+def test_root_is_allowed(mpi):
+    assert "--allow-run-as-root" in build(mpi, machine=Machine(4, root=True)).arguments
+    assert "--allow-run-as-root" not in build(mpi).arguments
+
+
+@pytest.mark.parametrize(
+    ("ranks", "hosts", "expected"),
+    [(4, (), False), (5, (), True), (2, [Host("a", 2)], False), (3, [Host("a", 2)], True)],
+)
+def test_more_ranks_than_cores_yield_while_they_wait(ranks, hosts, expected):
+    assert ("OMPI_MCA_mpi_yield_when_idle" in build(FIVE, ranks, hosts).environment) == expected
+    assert ("MPIR_CVAR_POLLS_BEFORE_YIELD" in build(MPICH, ranks, hosts).environment) == expected
+
+
+@pytest.mark.parametrize(
+    ("ranks", "machine", "expected"),
+    [(4, Machine(4), "core"), (3, Machine(4), "none"), (5, Machine(4), "none"), (4, Machine(4, whole=False), "none")],
+)
+def test_only_a_run_that_fills_the_machine_binds(ranks, machine, expected):
+    words = build(FIVE, ranks, machine=machine).arguments
+    assert words[words.index("--bind-to") + 1] == expected
+    assert ("-bind-to" in build(MPICH, ranks, machine=machine).arguments) == (expected == "core")
+
+
+def test_where_memory_of_other_processes_is_closed_single_copies_are_off():
+    machine = Machine(4, copies=False)
+    assert build(FIVE, machine=machine).environment["OMPI_MCA_smsc"] == "^cma"
+    assert build(FOUR, machine=machine).environment["OMPI_MCA_btl_vader_single_copy_mechanism"] == "none"
+    assert "OMPI_MCA_smsc" not in build(FIVE).environment
+
+
+def test_the_printed_command_survives_a_shell(run_command, tmp_path):
+    folder = tmp_path / "it's a folder; rm -rf $HOME"
+    command = build(Mpi(Path("/bin/echo"), Version("MPICH", 5, 0)), folder=str(folder))
+    assert str(folder) in run_command(["sh", "-c", str(command)]).stdout

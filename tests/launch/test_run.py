@@ -1,0 +1,103 @@
+"""Real ranks under a real mpirun: how runs end, and that nothing is left of them (which `run_command` checks)."""
+
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from distprop.run_directory import RunDirectory
+
+LAUNCHER = [sys.executable, Path(__file__).parent / "programs" / "launcher.py"]
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 5])
+def test_a_run_shows_each_epoch_once_and_its_result(run_command, ranks):
+    done = run_command([*LAUNCHER, ranks, "short"])
+    assert done.returncode == 0 and done.stderr == ""
+    lines = done.stdout.splitlines()
+    assert [line.split()[1].split("/")[0] for line in lines if line.startswith("epoch")] == ["1", "2", "3"]
+    assert "digest  0123abcd" in lines
+
+
+def test_an_exception_on_one_rank_ends_the_run_with_its_traceback_once_and_last(run_command):
+    done = run_command([*LAUNCHER, 3, "raise"])
+    assert done.returncode == 1
+    assert done.stderr.count("Traceback") == 1 and done.stderr.count("ValueError: the cat") == 1
+    assert done.stderr.splitlines()[-1] == "rank 2 ended with ValueError; the run has ended"
+
+
+def test_an_error_of_ours_is_its_one_line_and_its_exit_code(run_command):
+    done = run_command([*LAUNCHER, 2, "data-error"])
+    assert done.returncode == 3
+    assert done.stderr == "train.csv, line 18: nothing there\n"
+
+
+def test_a_rank_that_is_killed_ends_the_run_with_what_mpirun_said(run_command):
+    done = run_command([*LAUNCHER, 2, "die"])
+    assert done.returncode == 1
+    assert "before the run was done" in done.stderr and "mpirun.log" in done.stderr
+
+
+def test_a_run_without_the_record_of_its_end_has_failed_whatever_mpirun_says(run_command):
+    done = run_command([*LAUNCHER, 2, "silent"])
+    assert done.returncode == 1 and "mpirun: code 0" in done.stderr
+
+
+@pytest.mark.parametrize("behaviour", ["done-then-fail", "done-then-hang"])
+def test_a_run_with_the_record_of_its_end_has_succeeded_whatever_mpirun_does(run_command, behaviour):
+    done = run_command([*LAUNCHER, 2, behaviour])
+    assert done.returncode == 0 and done.stderr == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_one_signal_stops_the_run_in_a_step_that_all_ranks_agree_on(run_command, number):
+    with run_command.start([*LAUNCHER, 2, "long"]) as launcher:
+        wait_for_step(launcher, run_command.folder)
+        launcher.send_signal(number)
+        output, errors = launcher.communicate(timeout=20)
+    step = RunDirectory(run_command.folder / "run").read_status()["step"]
+    assert launcher.returncode == 75
+    assert errors == f"stopped at step {step}; continue with: distprop resume run\n"
+    assert "Ctrl-C again kills" in output
+
+
+def test_a_second_signal_kills_ranks_that_do_not_listen_within_3_seconds(run_command):
+    with run_command.start([*LAUNCHER, 2, "deaf"]) as launcher:
+        wait_for_step(launcher, run_command.folder)
+        launcher.send_signal(signal.SIGINT)
+        assert "stopping" in wait_for_line(launcher, "stopping")
+        began = time.monotonic()
+        launcher.send_signal(signal.SIGINT)
+        launcher.communicate(timeout=20)
+    assert launcher.returncode == 130 and time.monotonic() - began < 3
+
+
+def test_a_signal_before_the_ranks_are_ready_ends_them_at_once(run_command):
+    with run_command.start([*LAUNCHER, 2, "early"]) as launcher:
+        wait_for_line(launcher, "started")
+        launcher.send_signal(signal.SIGTERM)
+        launcher.communicate(timeout=20)
+    assert launcher.returncode in (75, -signal.SIGTERM)  # the latter if it was not yet listening itself
+
+
+def test_mpirun_that_can_not_be_started_is_one_line(run_command, tmp_path):
+    code = (
+        "from pathlib import Path; from distprop.launch.command import Command\n"
+        "from distprop.launch.processes import start_processes\n"
+        "start_processes(Command(('/no/such/mpirun',), {}), Path('log'))"
+    )
+    done = run_command([sys.executable, "-c", code])
+    assert "/no/such/mpirun: can't be started: No such file or directory" in done.stderr.splitlines()[-1]
+
+
+def wait_for_line(process, start):
+    """The next line of a process's output that starts so."""
+    return next(line for line in process.stdout if line.startswith(start))
+
+
+def wait_for_step(process, folder):
+    """Until the ranks compute: the launcher then shows their first epoch."""
+    wait_for_line(process, "epoch")
+    assert RunDirectory(folder / "run").read_status()["phase"] == "training"
