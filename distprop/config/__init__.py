@@ -1,6 +1,7 @@
 """Configuration: declarations, and reading, checking, completing and writing them."""
 
 from distprop.config.defaults import default_shards, named_layers
+from distprop.config.json_schema import schema
 from distprop.config.load import check, load_config
 from distprop.config.resolve import config_digest, resolve, to_toml, write_config
 
@@ -11,6 +12,7 @@ __all__ = [
     "load_config",
     "named_layers",
     "resolve",
+    "schema",
     "to_toml",
     "write_config",
 ]

@@ -53,9 +53,7 @@ class Data:
     columns: Columns = Columns()
     """Which columns are what, for tables."""
     target_kind: Literal["classes", "values"] | None = None
-    """Whether targets are class labels or values. Not given: classes for the cross-entropies, values for other losses.
-
-    """
+    """Whether targets are class labels or values. Not given: classes for the cross-entropies, values otherwise."""
     missing: Literal["error", "mean"] | float = "error"
     """What a missing feature is: an error, the mean of the training data, or this number."""
     missing_markers: Names = ("", "NA", "NaN", "nan", "null")

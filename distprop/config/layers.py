@@ -36,7 +36,7 @@ class Dense:
     name: str | None = None
     """Name of the layer, unique in the network. Not given: the type and a number, as in dense_1."""
     inputs: Names = ()
-    """Names of the layers that it reads. None named: the layer before it."""
+    """Name of the layer that it reads, in a list; "input": the network's own input. None named: the layer before it."""
     type: Literal["dense"] = field(default="dense", kw_only=True)
 
 
@@ -47,9 +47,9 @@ class Activation:
     function: Function
     """The function, element by element."""
     name: str | None = None
-    """Name of the layer, unique in the network. Not given: the type and a number, as in activation_1."""
+    """Name of the layer, unique in the network. Not given: the type and a number, as in dense_1."""
     inputs: Names = ()
-    """Names of the layers that it reads. None named: the layer before it."""
+    """Name of the layer that it reads, in a list; "input": the network's own input. None named: the layer before it."""
     type: Literal["activation"] = field(default="activation", kw_only=True)
 
 
@@ -60,9 +60,9 @@ class Dropout:
     rate: Fraction
     """Probability that a unit is set to zero."""
     name: str | None = None
-    """Name of the layer, unique in the network. Not given: the type and a number, as in dropout_1."""
+    """Name of the layer, unique in the network. Not given: the type and a number, as in dense_1."""
     inputs: Names = ()
-    """Names of the layers that it reads. None named: the layer before it."""
+    """Name of the layer that it reads, in a list; "input": the network's own input. None named: the layer before it."""
     type: Literal["dropout"] = field(default="dropout", kw_only=True)
 
 
@@ -71,9 +71,9 @@ class Flatten:
     """One axis for every sample: (rows, a, b, ...) becomes (rows, a * b * ...)."""
 
     name: str | None = None
-    """Name of the layer, unique in the network. Not given: the type and a number, as in flatten_1."""
+    """Name of the layer, unique in the network. Not given: the type and a number, as in dense_1."""
     inputs: Names = ()
-    """Names of the layers that it reads. None named: the layer before it."""
+    """Name of the layer that it reads, in a list; "input": the network's own input. None named: the layer before it."""
     type: Literal["flatten"] = field(default="flatten", kw_only=True)
 
 
@@ -91,9 +91,9 @@ class Standardise:
     deviation: Positive | None = None
     """Divides each feature. Not given: the training data's."""
     name: str | None = None
-    """Name of the layer, unique in the network. Not given: the type and a number, as in standardise_1."""
+    """Name of the layer, unique in the network. Not given: the type and a number, as in dense_1."""
     inputs: Names = ()
-    """Names of the layers that it reads. None named: the layer before it."""
+    """Name of the layer that it reads, in a list; "input": the network's own input. None named: the layer before it."""
     type: Literal["standardise"] = field(default="standardise", kw_only=True)
 
 
@@ -102,9 +102,9 @@ class Add:
     """The sum of two or more values of one shape."""
 
     inputs: Names
-    """Names of the layers that it reads. None named: the layer before it."""
+    """Names of the two or more layers whose outputs are added; "input" is the network's own input."""
     name: str | None = None
-    """Name of the layer, unique in the network. Not given: the type and a number, as in add_1."""
+    """Name of the layer, unique in the network. Not given: the type and a number, as in dense_1."""
     type: Literal["add"] = field(default="add", kw_only=True)
 
 
@@ -113,9 +113,9 @@ class Concatenate:
     """Two or more values beside each other: (rows, a) and (rows, b) become (rows, a + b)."""
 
     inputs: Names
-    """Names of the layers that it reads. None named: the layer before it."""
+    """Names of the two or more layers whose outputs are joined; "input" is the network's own input."""
     name: str | None = None
-    """Name of the layer, unique in the network. Not given: the type and a number, as in concatenate_1."""
+    """Name of the layer, unique in the network. Not given: the type and a number, as in dense_1."""
     type: Literal["concatenate"] = field(default="concatenate", kw_only=True)
 
 

@@ -1,9 +1,7 @@
-"""Optimizers, as declarations. What all of them take besides their own numbers:
+"""Optimizers, as declarations: how parameters follow their gradients.
 
-l1, l2          add l1 sign(w) and l2 w to the gradient of each weight (biases are left alone)
-weight_decay    decoupled: w -= learning_rate * weight_decay * w before the update (biases are left alone)
-clip_norm       scale the whole gradient (before l1 and l2) down to this Euclidean norm
-clip_value      then limit each element of it to [-clip_value, clip_value]
+w is a parameter and g its gradient, clipped, and with l1 and l2 in it; the state (m, v, s) starts at zero; t counts
+the steps from 1. The learning rate of a step is `learning_rate` times the schedule's factor.
 """
 
 from dataclasses import KW_ONLY, field
@@ -24,9 +22,9 @@ class _Regularised:
     weight_decay: NotNegative = 0.0
     """Decoupled decay: w -= learning_rate * weight_decay * w before the update; biases are left alone."""
     clip_norm: Positive | None = None
-    """Scales the whole gradient down to this Euclidean norm."""
+    """Scales the whole gradient, before l1 and l2, down to this Euclidean norm."""
     clip_value: Positive | None = None
-    """Limits each element of the gradient to this magnitude."""
+    """Then limits each element of the gradient to this magnitude."""
 
 
 @declaration

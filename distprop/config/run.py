@@ -56,8 +56,8 @@ class Training:
     comparison.
     """
     monitor: Literal["auto", "loss", "validation_loss", "validation_accuracy"] = "auto"
-    """The number that decides on the best model, early stopping and the plateau schedule; auto: validation_loss if there
-    is validation data, loss otherwise.
+    """The number that decides on the best model, early stopping and the plateau schedule; auto: validation_loss if
+    there is validation data, loss otherwise.
     """
     early_stopping: EarlyStopping | None = None
     """Stop when the monitored number no longer improves."""
