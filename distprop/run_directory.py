@@ -9,10 +9,10 @@
     failures/rank-N.json  why rank N ended, if it failed
     logs/               mpirun.log and rank-N.log
 
-Rank 0 writes its first status after a barrier behind which every rank handles SIGUSR1, so a launcher that sees a status
-may ask for a stop by that signal. Before its first status of the phase "training" it drops the metrics that a resumed run
-reports again. The phases of a status are those of `PHASES`. A run has succeeded if and only if its phase is "done", which
-rank 0 writes after the model is on disk; no exit code of mpirun proves that.
+Rank 0 writes its first status after a barrier behind which every rank handles SIGUSR1, so a launcher that sees a
+status may ask for a stop by that signal. Before its first status of the phase "training" it drops the metrics that a
+resumed run reports again. The phases of a status are those of `PHASES`. A run has succeeded if and only if its phase is
+"done", which rank 0 writes after the model is on disk; no exit code of mpirun proves that.
 """
 
 import fcntl

@@ -104,7 +104,12 @@ def test_failures_come_in_the_order_of_time(run):
 
 
 def test_a_run_is_trained_by_one_process_at_a_time(run):
-    code = f"from pathlib import Path; from distprop.run_directory import RunDirectory as R\nwith R(Path({str(run.path)!r})).held(): pass"
+    code = f"""if True:
+        from pathlib import Path
+        from distprop.run_directory import RunDirectory
+        with RunDirectory(Path({str(run.path)!r})).held():
+            pass
+    """
     with run.held():
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
         assert "being trained by another process" in done.stderr

@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from shlex import quote
 
-from distprop.environment import LAUNCHED
 from distprop.launch.hosts import Host
 from distprop.launch.machine import Machine
 from distprop.launch.mpi import Mpi
 
 # A rank has one thread, and takes no module from the working directory (known to Python 3.11 and newer).
 ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "NUMBA")}
-RANK_VARIABLES = {LAUNCHED: "1", **ONE_THREAD, "PYTHONSAFEPATH": "1"}
+RANK_VARIABLES = {"DISTPROP_LAUNCHED": "1", **ONE_THREAD, "PYTHONSAFEPATH": "1"}
 
 
 @dataclass(frozen=True)

@@ -107,10 +107,10 @@ def summary(run: RunDirectory, status: dict[str, Any], seconds: float) -> str:
     """The result of a run that is done."""
     epochs = [record for record in run.read_metrics() if record.get("kind") == "epoch"]
     last = {key: value for key, value in (epochs[-1] if epochs else {}).items() if key.startswith("validation_")}
-    lines = [f"model   {run.model}"]
+    rows: dict[str, Any] = {"model": run.model}
     if run.best.exists():
-        lines.append(f"best    {run.best}")
-    lines += [f"{key.replace('_', ' ')}  {value:.4g}" for key, value in last.items() if isinstance(value, float)]
-    if status.get("digest"):
-        lines.append(f"digest  {status['digest']}")
-    return "\n".join([*lines, f"time    {duration(seconds)}"])
+        rows["best model"] = run.best
+    rows |= {key.replace("_", " "): f"{value:.4g}" for key, value in last.items() if isinstance(value, float)}
+    rows |= {"digest": status.get("digest", "none"), "time": duration(seconds)}
+    width = max(map(len, rows))
+    return "\n".join(f"{name:{width}}  {value}" for name, value in rows.items())

@@ -15,9 +15,10 @@ MPICH = Mpi(Path("/opt/mpich/bin/mpirun"), Version("MPICH", 5, 0))
 INTEL = Mpi(Path("/opt/intel/bin/mpirun"), Version("Intel MPI", 2021, 9))
 EVERY = [FIVE, FOUR, MPICH, INTEL]
 PROGRAM = ["python", "-m", "work"]
+SMALL = Machine(4)
 
 
-def build(mpi, ranks=2, hosts=(), machine=Machine(4), folder="/home/me"):
+def build(mpi, ranks=2, hosts=(), machine=SMALL, folder="/home/me"):
     return mpirun_command(mpi, PROGRAM, ranks, hosts, machine, folder)
 
 

@@ -21,8 +21,18 @@ def test_hosts_are_read(text, expected):
 
 @pytest.mark.parametrize(
     ("text", "part"),
-    [("a:0", "'a:0'"), ("a:", "'a:'"), ("a,,b", "''"), ("a:2;b:2", "'a:2;b:2'"), ("--x:1", "'--x:1'"), ("a:1,a:2", "twice"), ("a:-1", "'a:-1'"), ("a b:2", "'a b:2'"), ("a:²", "'a:²'")],
-)  # fmt: skip
+    [
+        ("a:0", "'a:0'"),
+        ("a:", "'a:'"),
+        ("a:-1", "'a:-1'"),
+        ("a:²", "'a:²'"),
+        ("a b:2", "'a b:2'"),
+        ("a:2;b:2", "'a:2;b:2'"),
+        ("--x:1", "'--x:1'"),
+        ("a,,b", "''"),
+        ("a:1,a:2", "twice"),
+    ],
+)
 def test_mistakes_in_hosts_name_the_part(text, part):
     with pytest.raises(UsageError, match="--hosts: ") as caught:
         parse_hosts(text)

@@ -18,7 +18,7 @@ def test_a_run_shows_each_epoch_once_and_its_result(run_command, ranks):
     assert done.returncode == 0 and done.stderr == ""
     lines = done.stdout.splitlines()
     assert [line.split()[1].split("/")[0] for line in lines if line.startswith("epoch")] == ["1", "2", "3"]
-    assert "digest  0123abcd" in lines
+    assert [line.split() for line in lines if line.startswith("digest")] == [["digest", "0123abcd"]]
 
 
 def test_an_exception_on_one_rank_ends_the_run_with_its_traceback_once_and_last(run_command):

@@ -1,4 +1,4 @@
-"""One rank of a pretended training: rank.py RUN BEHAVIOUR. It speaks real MPI and keeps the rules of the run directory."""
+"""One rank of a pretended training: rank.py RUN BEHAVIOUR. It speaks real MPI and keeps the run directory's rules."""
 
 import os
 import signal
