@@ -48,7 +48,9 @@ def test_the_tables_name_the_same_functions():
 def test_values_agree_with_the_formula(name, dtype, tolerance):
     for size in SIZES:
         x = numbers(size, dtype)
-        np.testing.assert_allclose(forward(name, x), FORMULAS[name](x.astype(np.float64)), rtol=tolerance, atol=tolerance)
+        np.testing.assert_allclose(
+            forward(name, x), FORMULAS[name](x.astype(np.float64)), rtol=tolerance, atol=tolerance
+        )
 
 
 @pytest.mark.parametrize("name", FORMULAS)
