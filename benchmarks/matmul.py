@@ -1,6 +1,6 @@
 """Matrix products of fully connected layers: how many times faster than NumPy's, on one core.
 
-For each shape: y = x w + b (NumPy: without b), dw = x^T d with one shard and with 16, dx = d w^T. Above 1 ours is faster.
+For each shape: y = x w + b (NumPy: without b), dw = x^T d in one shard and in shards of 8 rows, dx = d w^T. Above 1 ours is faster.
 Run: python benchmarks/matmul.py [--dtype float64] [--core 1] [--quick]
 """
 
@@ -21,7 +21,7 @@ from distprop.kernels import dense
 ROWS = (16, 32, 64, 128, 256, 1024)
 LAYERS = ((784, 256), (256, 128), (1024, 1024), (300, 300), (64, 64), (128, 10), (64, 2))
 DESIGN = {(n, *layer) for n in (16, 32, 64, 128, 256, 1024) for layer in LAYERS[:3]}
-COLUMNS = ("x w", "x^T d", "in 16 shards", "d w^T")
+COLUMNS = ("x w", "x^T d", "8-row shards", "d w^T")
 RUNS = 7
 FLOPS_PER_RUN = 1e8
 
@@ -43,7 +43,8 @@ def functions(n: int, i: int, o: int, dtype: str) -> list[Callable[[], Any]]:
     random = np.random.default_rng(0)
     x, d, w, b = (random.standard_normal(shape).astype(dtype) for shape in ((n, i), (n, o), (i, o), (o,)))
     y, dx, dw = np.empty_like(d), np.empty_like(x), np.empty_like(w)
-    one, many = np.array([0, n]), np.arange(17) * n // 16
+    shards = min(16, n // 8)  # what a minibatch of n rows has by default
+    one, many = np.array([0, n]), np.arange(shards + 1) * n // shards
     scratch = np.empty(dense.scratch_elements(i, o, 16, dtype), dtype)
     return [
         lambda: dense.dense_forward(y, x, w, b, scratch),
@@ -75,7 +76,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
     parser.add_argument("--core", type=int, default=max(os.sched_getaffinity(0)))
-    parser.add_argument("--quick", action="store_true", help="three runs instead of seven, and only the design's shapes")
+    parser.add_argument(
+        "--quick", action="store_true", help="three runs instead of seven, and only the design's shapes"
+    )
     options = parser.parse_args()
     os.sched_setaffinity(0, {options.core})
     print(f"{'rows x in x out':>18}" + "".join(f"{column:>14}" for column in COLUMNS) + f"{'GFLOP/s':>10}")

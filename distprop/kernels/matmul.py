@@ -65,6 +65,17 @@ class _Emitter:
         limit = self.splat(self.builder.trunc(count, INT32), INT32, self.lanes)
         return self.builder.icmp_signed("<", numbers, limit)
 
+    def interleave(self, left: ir.Value, right: ir.Value) -> tuple[ir.Value, ir.Value]:
+        """left[0], right[0], left[1], right[1], ... as two vectors."""
+        order = [lane + side for lane in range(self.lanes) for side in (0, self.lanes)]
+        masks = [
+            ir.Constant(ir.VectorType(INT32, self.lanes), half) for half in (order[: self.lanes], order[self.lanes :])
+        ]
+        return (
+            self.builder.shuffle_vector(left, right, masks[0]),
+            self.builder.shuffle_vector(left, right, masks[1]),
+        )
+
     def _intrinsic(self, name: str, result: ir.Type, *arguments: ir.Value) -> ir.Value:
         kind = ir.FunctionType(result, [argument.type for argument in arguments])
         return self.builder.call(cgutils.get_or_insert_function(self.builder.module, kind, name), arguments)
@@ -176,6 +187,28 @@ def _tree_product(builder: ir.IRBuilder, kind: ir.Type, rows: int, vectors: int,
                 tile.push(stack, builder.sub(pending, merges))
 
 
+def _transpose(builder: ir.IRBuilder, kind: ir.Type, arguments: list[ir.Value]) -> None:
+    """A square of as many vectors as a vector has lanes. Rows and columns beyond the edges repeat the last one.
+
+    Stores run backwards, so the last row that exists is written last, over what was stored there for those beyond it.
+    """
+    target, ldt, source, lds, rows, columns = arguments
+    emit = _Emitter(builder, kind)
+
+    def row(base: ir.Value, stride: ir.Value, i: int, count: ir.Value) -> ir.Value:
+        last = builder.sub(count, INT(1))
+        inside = builder.icmp_signed("<", INT(i), last)
+        return emit.at(base, builder.mul(builder.select(inside, INT(i), last), stride))
+
+    in_columns, in_rows = emit.first_lanes(columns), emit.first_lanes(rows)
+    square = [emit.load(row(source, lds, i, rows), in_columns) for i in range(emit.lanes)]
+    for _ in range(emit.lanes.bit_length() - 1):  # a perfect shuffle of all elements, log2(lanes) times
+        pairs = zip(square[: emit.lanes // 2], square[emit.lanes // 2 :], strict=True)
+        square = [vector for pair in pairs for vector in emit.interleave(*pair)]
+    for i in reversed(range(emit.lanes)):
+        emit.store(square[i], row(target, ldt, i, columns), in_rows)
+
+
 _Body = Callable[..., None]
 
 
@@ -219,6 +252,17 @@ def _dispatcher(module: ir.Module, body: _Body, kind: ir.Type, kinds: list[ir.Ty
     builder.position_at_end(done)
     builder.ret_void()
     return dispatcher
+
+
+def _transposer(module: ir.Module, kind: ir.Type, arguments: list[ir.Value]) -> ir.Function:
+    name = f"distprop_transpose_{kind}"
+    if name in module.globals:
+        return module.globals[name]
+    function = _function(module, name, [argument.type for argument in arguments])
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    _transpose(builder, kind, list(function.args))
+    builder.ret_void()
+    return function
 
 
 def _address(context: Any, builder: ir.IRBuilder, kind: types.Array, array: ir.Value, offset: ir.Value) -> ir.Value:
@@ -284,3 +328,18 @@ def tree_tile(
     return signature, lambda context, builder, signature, values: _emit(
         context, builder, signature.args, values, _tree_product
     )
+
+
+@intrinsic
+def transpose_tile(typing_context, target, at_target, ldt, source, at_source, lds, rows, columns):
+    """target[j, i] = source[i, j] for i < rows and j < columns, both at most LANES of the type."""
+    n = types.intp
+
+    def generate(context, builder, signature, values):
+        kinds = signature.args
+        addresses = [_address(context, builder, kinds[i], values[i], values[i + 1]) for i in (0, 3)]
+        arguments = [addresses[0], values[2], addresses[1], *values[5:]]
+        builder.call(_transposer(builder.module, context.get_value_type(kinds[0].dtype), arguments), arguments)
+        return context.get_dummy_value()
+
+    return types.void(target, n, n, source, n, n, n, n), generate
