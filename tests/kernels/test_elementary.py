@@ -1,4 +1,4 @@
-"""Elementary functions: accuracy against NumPy's float64 and mpmath, special values, and independence of position and CPU."""
+"""Elementary functions: accuracy against NumPy's float64 and mpmath, special values, the same bits on every CPU."""
 
 import hashlib
 import math

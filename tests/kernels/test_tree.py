@@ -1,5 +1,7 @@
 """Tree sums, bit for bit, against the recursive definition of the tree."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -32,7 +34,7 @@ def postfix(low, high):
 
 def expected_column_sums(values, bounds):
     sums = []
-    for start, end in zip(bounds[:-1], bounds[1:], strict=True):
+    for start, end in pairwise(bounds):
         total = np.zeros(values.shape[1], values.dtype)
         for row in values[start:end]:
             total = total + row
