@@ -2,6 +2,8 @@
 
 import os
 
+LAUNCHED = "DISTPROP_LAUNCHED"  # set by distprop's own launcher for its ranks
+
 # Each MPI tells its ranks their number by one of these.
 _VARIABLES = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK")
 
@@ -13,4 +15,4 @@ def rank_by_environment() -> int | None:
 
 def launched() -> bool:
     """Whether distprop's own launcher has started this rank: then that one shows what happens."""
-    return "DISTPROP_LAUNCHED" in os.environ
+    return LAUNCHED in os.environ

@@ -49,5 +49,5 @@ class GaveUpError(DistpropError):
     exit_code = 7
 
 
-class Interrupted(DistpropError):
+class Interrupted(DistpropError):  # noqa: N818 (not an error: asked for)
     exit_code = 75

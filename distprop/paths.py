@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def cache_folder(kind: str) -> Path:
-    """Folder for one kind of cached files ("kernels", "data"): $DISTPROP_CACHE, or distprop/ in the user's cache folder."""
+    """Folder for one kind of cached files ("kernels", "data"): in $DISTPROP_CACHE, or in the user's cache folder."""
     base = os.environ.get("DISTPROP_CACHE")
     if base:
         return Path(base) / kind

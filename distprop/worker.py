@@ -9,7 +9,6 @@ waiting for each other. After that, whatever a rank fails of ends all ranks.
 
 import contextlib
 import faulthandler
-import os
 import sys
 import time
 import traceback
@@ -20,12 +19,13 @@ from typing import Any
 from distprop.comm.communicator import Communicator
 from distprop.config import load_config, resolve, write_config
 from distprop.config.run import Config
-from distprop.data.prepare import Prepared, prepare
+from distprop.environment import launched, rank_by_environment
 from distprop.errors import DistpropError, Interrupted, NonFiniteError
 from distprop.report import epoch_line
 from distprop.run_directory import RunDirectory
+from distprop.training.observer import RunObserver
+from distprop.training.run import Material, prepared_material, train_run
 
-RANK_VARIABLES = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK")
 LATE_S = 1.0  # after which a rank other than 0 tells an error that rank 0 would have told too
 
 
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str]) -> int:
     run = RunDirectory.open(Path(arguments[0]))
     try:
         config = load_config(run.config, check_files=False)
-        return _work(run, config, prepare(config.data, config.seed, config.dtype))
+        return _work(run, config, prepared_material(config))
     except BaseException as error:
         return _fail(run, error)
 
@@ -43,7 +43,7 @@ def train(config: Path, overrides: Sequence[str], run: Path | None) -> int:
     """A rank of somebody else's mpirun that trains a new run."""
     with _told_once():
         resolved = resolve(load_config(config, overrides), config.parent)
-        prepared = prepare(resolved.data, resolved.seed, resolved.dtype)
+        material = prepared_material(resolved)
     comm = _world()
     directory = None
     if comm.rank == 0:
@@ -53,7 +53,7 @@ def train(config: Path, overrides: Sequence[str], run: Path | None) -> int:
             print(error, file=sys.stderr, flush=True)
             comm.abort(error.exit_code)
     path = comm.broadcast(str(directory.path) if directory else "")
-    return _guarded(RunDirectory(Path(path)), resolved, prepared)
+    return _guarded(RunDirectory(Path(path)), resolved, material)
 
 
 def resume(run: Path) -> int:
@@ -61,28 +61,25 @@ def resume(run: Path) -> int:
     with _told_once():
         directory = RunDirectory.open(run)
         config = load_config(directory.config, check_files=False)
-        prepared = prepare(config.data, config.seed, config.dtype)
-    return _guarded(directory, config, prepared)
+        material = prepared_material(config)
+    return _guarded(directory, config, material)
 
 
-def _guarded(run: RunDirectory, config: Config, prepared: Prepared) -> int:
+def _guarded(run: RunDirectory, config: Config, material: Material) -> int:
     try:
-        return _work(run, config, prepared)
+        return _work(run, config, material)
     except BaseException as error:
         return _fail(run, error)
 
 
-def _work(run: RunDirectory, config: Config, prepared: Prepared) -> int:
+def _work(run: RunDirectory, config: Config, material: Material) -> int:
     """Train to the end, or until asked to stop after a checkpoint."""
-    from distprop.training.observer import RunObserver
-    from distprop.training.run import train_run
-
     comm = _world()
     with (run.logs / f"rank-{comm.rank}.log").open("w") as log:
         faulthandler.enable(log)  # stacks of a crash
         with RunObserver(run, config, comm, None if launched() else _show) as observer:
             try:
-                outcome = train_run(run, config, prepared, comm, observer)
+                outcome = train_run(run, config, material, comm, observer)
             except Interrupted as error:
                 comm.barrier()
                 _say(comm, f"{error}; continue with: distprop resume {run.path}")
@@ -90,11 +87,6 @@ def _work(run: RunDirectory, config: Config, prepared: Prepared) -> int:
         _say(comm, f"model   {run.model}\ndigest  {outcome.model.digest()}")
         faulthandler.disable()
     return 0
-
-
-def launched() -> bool:
-    """Whether our own launcher has started this rank: then it is the one that shows what happens."""
-    return "DISTPROP_LAUNCHED" in os.environ
 
 
 def _show(record: Mapping[str, Any], status: Mapping[str, Any]) -> None:
@@ -124,21 +116,17 @@ def _told_once() -> Iterator[None]:
     try:
         yield
     except DistpropError as error:
-        if _rank_by_environment() != 0:
+        if rank_by_environment():
             time.sleep(LATE_S)
         print(error, file=sys.stderr, flush=True)
         raise SystemExit(error.exit_code) from None
-
-
-def _rank_by_environment() -> int:
-    return next((int(os.environ[name]) for name in RANK_VARIABLES if name in os.environ), 0)
 
 
 def _fail(run: RunDirectory, error: BaseException) -> int:
     """Record why this rank ends, and end all others with it: they would wait for it in their next collective."""
     code = error.exit_code if isinstance(error, DistpropError) else 1
     text = str(error) if isinstance(error, DistpropError) else traceback.format_exc()
-    rank = _rank_by_environment()
+    rank = rank_by_environment() or 0
     run.write_failure(rank, type(error).__name__, text, code)
     if not launched() and (rank == 0 or not isinstance(error, NonFiniteError)):  # which all ranks raise alike
         print(text, file=sys.stderr, flush=True)

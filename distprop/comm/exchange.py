@@ -6,6 +6,7 @@ slice of the flat vectors, sums that slice over all partial gradients in the ord
 depend on the number of ranks and on the MPI library; it stays as the yardstick.
 """
 
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -108,7 +109,7 @@ class Ordered(_Ranks):
         own = self.owned.stop - self.owned.start
         self._received = np.empty((sum(self._counts), own), dtype)
         self._gradient = np.empty(own, dtype)
-        self._blocks = [-(-(b - a) // BLOCK) for a, b in zip(self._cuts[:-1], self._cuts[1:], strict=True)]
+        self._blocks = [-(-(b - a) // BLOCK) for a, b in pairwise(self._cuts)]
 
     def reduce(self) -> Array:
         if len(self._plan) == 1:  # one rank holds the whole tree's sum

@@ -1,6 +1,7 @@
 """MPI ranks, by mpi4py's buffer calls. Importing this file initialises MPI."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from mpi4py import MPI
@@ -29,7 +30,7 @@ class Mpi:
         self._comm.Allgather(mine, out)
 
     def allgather_slices(self, vector: Array, cuts: Sequence[int]) -> None:
-        counts = [last - first for first, last in zip(cuts[:-1], cuts[1:], strict=True)]
+        counts = [last - first for first, last in pairwise(cuts)]
         self._comm.Allgatherv(MPI.IN_PLACE, [vector, counts, list(cuts[:-1]), MPI._typedict[vector.dtype.char]])
 
     def scatter_slices(self, parts: Array, out: Array, counts: Sequence[int], cuts: Sequence[int]) -> None:
@@ -53,7 +54,7 @@ class Mpi:
             element = MPI._typedict[parts.dtype.char]
             self._slices[key] = [
                 element.Create_vector(parts.shape[0], last - first, parts.shape[1]).Commit()
-                for first, last in zip(cuts[:-1], cuts[1:], strict=True)
+                for first, last in pairwise(cuts)
             ]
         return self._slices[key]
 

@@ -82,7 +82,7 @@ def validate(tree: Tree) -> tuple[Config | None, list[Problem]]:
             (_path(details["loc"], tree, details["type"]), details) for details in error.errors(include_url=False)
         ]
         found = (_problem(path, details, tree) for path, details in decisive(located))
-        return None, problems + [problem for problem in found if not _is_under(problem.path, problems)]
+        return None, problems + [problem for problem in found if not _touches(problem.path, problems)]
     return (None if problems else config), problems
 
 
@@ -195,5 +195,6 @@ def did_you_mean(given: Any, words: Sequence[str]) -> str:
     return f'; did you mean "{by_folded[found[0]]}"?' if found else ""
 
 
-def _is_under(path: Key, problems: Sequence[Problem]) -> bool:
-    return any(path[: len(problem.path)] == problem.path for problem in problems)
+def _touches(path: Key, problems: Sequence[Problem]) -> bool:
+    """Does the path lead to, through or towards a place that has a problem already?"""
+    return any(all(a == b for a, b in zip(path, problem.path, strict=False)) for problem in problems)

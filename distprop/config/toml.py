@@ -83,6 +83,8 @@ def parse_key(text: str) -> tuple[str, ...]:
     """The parts of a TOML key such as `a."b c".d`; ValueError if it is none."""
     if re.fullmatch(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*", text):
         return tuple(text.split("."))
+    if "\n" in text:
+        raise ValueError("a key is on one line")
     tree: Any = tomllib.loads(f"{text} = 0")
     parts = []
     while isinstance(tree, dict):

@@ -14,9 +14,10 @@ from typing import Any
 
 import llvmlite
 import numba
-from numba.core import config as numba_config
 
 from distprop.paths import cache_folder
+
+numba_config: Any = numba.core.config
 
 
 @functools.cache

@@ -84,6 +84,7 @@ class Evaluator:
         if self._target.classes:
             return np.zeros(1)
         first = 0 if self._data.rows is None else int(self._data.rows[0])
+        assert self._data.targets is not None
         return np.asarray(self._data.targets[first], np.float64).reshape(-1)
 
     def _program(self, rows: int) -> Program:

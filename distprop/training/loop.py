@@ -74,7 +74,7 @@ class Outcome:
 
     model: Model
     progress: Progress
-    numbers: dict[str, float]  # of the last epoch
+    history: list[dict[str, float]]  # the numbers of every epoch since training began or was resumed
 
 
 class Training:
@@ -150,14 +150,14 @@ class Training:
 
     def run(self) -> Outcome:
         """Train to the end. Raises Interrupted, after a checkpoint, if any rank wishes to stop."""
-        numbers: dict[str, float] = {}
+        history = []
         while not self.progress.finished:
             self._train_epoch()
-            numbers = self._end_epoch()
+            history.append(self._end_epoch())
         self._observer.save(self.checkpoint())
         if self._best is not None:
             self.model.params[:] = self._best
-        return Outcome(self.model, self.progress, numbers)
+        return Outcome(self.model, self.progress, history)
 
     def _train_epoch(self) -> None:
         """The steps that are left of the present epoch."""

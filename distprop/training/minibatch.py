@@ -1,8 +1,8 @@
 """The samples of each minibatch: which they are, and this rank's rows of them, gathered from the mapped data.
 
 A minibatch of B samples is the next B of the epoch's keyed permutation, which is computed, not stored. A rank gathers
-the rows of its own shards alone; only where samples have weights does it read the weights (and labels) of all B, since the
-loss is divided by their sum.
+the rows of its own shards alone; only where samples have weights does it read the weights (and labels) of all B, since
+the loss is divided by their sum.
 """
 
 from dataclasses import dataclass

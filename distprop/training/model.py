@@ -20,9 +20,12 @@ from pydantic import TypeAdapter
 from safetensors.numpy import save_file
 
 from distprop.config.layers import Standardise
+from distprop.config.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
 from distprop.config.run import Network
 from distprop.data.encoding import Encoding
 from distprop.errors import CheckpointError, DataError, DistpropError
+from distprop.kernels import activations
+from distprop.kernels.losses import softmax_rows
 from distprop.network.graph import Graph, build_graph
 from distprop.network.layout import Layout, make_layout
 from distprop.network.program import Array, Buffers, compile_program
@@ -83,6 +86,19 @@ class Model:
             program.run_forward()
             outputs[first : first + len(part)] = program.output
         return outputs
+
+    def outputs(self, features: Array) -> Array:
+        """Probabilities (N, O) where the loss is a cross-entropy, else the network's outputs."""
+        raw = self.raw_outputs(features)
+        loss = self.network.loss
+        result = np.empty_like(raw)
+        if isinstance(loss, SoftmaxCrossEntropy):
+            softmax_rows(result, raw)
+        elif isinstance(loss, BinaryCrossEntropy):
+            activations.FORWARD["sigmoid"](result.ravel(), raw.ravel())
+        else:
+            return raw
+        return result
 
     def save(self, path: Path) -> None:
         """Write the model's file whole: a reader finds the old file or the new one."""

@@ -2,9 +2,9 @@
 
 import fcntl
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from distprop.comm.communicator import Communicator
@@ -13,7 +13,7 @@ from distprop.config import config_digest
 from distprop.config.run import Config
 from distprop.data.dataset import Dataset
 from distprop.data.encoding import Encoding
-from distprop.data.prepare import Prepared
+from distprop.data.prepare import prepare
 from distprop.errors import Interrupted
 from distprop.kernels.jit import kernel_cache
 from distprop.run_directory import RunDirectory
@@ -22,15 +22,30 @@ from distprop.training.loop import Outcome, Silent, Training
 from distprop.training.observer import RunObserver
 
 
+@dataclass(frozen=True)
+class Material:
+    """The data that a model is made of. `digest`: equal wherever they are equal."""
+
+    data: Dataset
+    validation: Dataset | None
+    encoding: Encoding
+    digest: str
+
+
+def prepared_material(config: Config) -> Material:
+    """The data that a resolved configuration names, prepared if they aren't yet. Raises DataError."""
+    prepared = prepare(config.data, config.seed, config.dtype)
+    validation = Dataset.open(prepared.validation) if prepared.validation else None
+    return Material(Dataset.open(prepared.training), validation, prepared.encoding, prepared.digest)
+
+
 def train_run(
-    run: RunDirectory, config: Config, prepared: Prepared, comm: Communicator, observer: RunObserver
+    run: RunDirectory, config: Config, material: Material, comm: Communicator, observer: RunObserver
 ) -> Outcome:
     """Train what is left of a run and save its model. Raises Interrupted after a checkpoint if asked to stop."""
-    data = Dataset.open(prepared.training)
-    validation = Dataset.open(prepared.validation) if prepared.validation else None
-    digest = hashlib.sha256(f"{config_digest(config)} {prepared.digest}".encode()).hexdigest()
-    compile_kernels(config, data, validation, prepared.encoding, observer)
-    training = Training(config, comm, data, validation, prepared.encoding, observer, digest)
+    digest = hashlib.sha256(f"{config_digest(config)} {material.digest}".encode()).hexdigest()
+    compile_kernels(config, material, observer.compiling)
+    training = Training(config, comm, material.data, material.validation, material.encoding, observer, digest)
     checkpoint = load_checkpoint(run.checkpoints, digest)
     if checkpoint:
         training.restore(checkpoint)
@@ -47,24 +62,23 @@ def train_run(
     return outcome
 
 
-def compile_kernels(
-    config: Config, data: Dataset, validation: Dataset | None, encoding: Encoding, observer: RunObserver
-) -> None:
+def compile_kernels(config: Config, material: Material, announce: Callable[[], None]) -> None:
     """Let one rank of this machine compile while the others wait, so that they find everything compiled.
 
     Compiling is training for one step on a few rows: so exactly the kernels of this run are compiled, for its types.
     """
     few = replace(config.training, epochs=None, steps=1, early_stopping=None)
     rehearsal = replace(config, training=few)
+    data, validation = material.data, material.validation
     names = f"{config.network} {config.optimizer} {config.dtype} {_types(data)} {_types(validation)}"
     done = kernel_cache() / f"compiled-{hashlib.sha256(names.encode()).hexdigest()[:16]}"
     if done.exists():
         return
-    observer.compiling()
+    announce()
     with _locked(kernel_cache() / "lock"):
         if not done.exists():
             few_held_out = None if validation is None else _head(validation)
-            Training(rehearsal, Serial(), _head(data), few_held_out, encoding, Silent(), "").run()
+            Training(rehearsal, Serial(), _head(data), few_held_out, material.encoding, Silent(), "").run()
             done.touch()
 
 

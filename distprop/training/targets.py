@@ -60,7 +60,8 @@ class Target:
             return None
         if declared == "balanced":
             counts = np.asarray(encoding.statistics.class_counts if encoding.statistics else (), np.float64)
-            return (counts.sum() / (len(counts) * np.maximum(counts, 1))).astype(dtype)
+            balanced: Array = (counts.sum() / (len(counts) * np.maximum(counts, 1))).astype(dtype)
+            return balanced
         if len(declared) != self.classes:
             raise ConfigError(
                 [f"class_weights has {len(declared)} numbers, but the targets have {self.classes} classes"]
