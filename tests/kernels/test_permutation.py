@@ -91,7 +91,7 @@ def test_every_pair_of_samples_is_equally_likely_at_neighbouring_places(samples)
     assert_uniform(counts[~np.eye(samples, dtype=bool).ravel()])
 
 
-@pytest.mark.parametrize("samples", [8, 9, 12, 16, 25, 49])
+@pytest.mark.parametrize("samples", [8, 9, 12, 16, 25, 49, 81])
 def test_even_and_odd_orders_are_equally_likely(samples):
     orders = shuffles(samples, 4000)
     inversions = sum((orders[:, [i]] > orders[:, i + 1 :]).sum(axis=1) for i in range(samples))
