@@ -1,6 +1,7 @@
 """Mistakes in declarations that are made in Python, in the same words as those of a file."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 from pydantic import ValidationError
@@ -16,7 +17,7 @@ def config_error(
     declaration: type, args: Sequence[Any], kwargs: Mapping[str, Any], error: ValidationError
 ) -> ConfigError:
     """The error of `declaration(*args, **kwargs)`, one line a problem: `Dense: units: out of range (got ...)`."""
-    names = list(fields_of(declaration))
+    names = [item.name for item in fields(declaration) if not item.kw_only]
     values = dict(zip(names, args, strict=False)) | dict(kwargs)
     located = [(_path(details, names, values), details) for details in error.errors(include_url=False)]
     lines = [_line(declaration, path, details) for path, details in decisive(located)]
