@@ -1,9 +1,9 @@
 """How fast a CSV file is prepared, and with how much memory: python benchmarks/data.py [rows ...]
 
-Prints rows/s, MB/s and the peak of resident memory above that of the imports, for 100,000 and 1,000,000 rows of 20 columns.
+Prints rows/s, MB/s and the peak of resident memory above that of the imports, by default for 100,000 and 1,000,000 rows
+of 20 columns.
 """
 
-import resource
 import subprocess
 import sys
 import tempfile
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from distprop.config.data import Columns, Data
+from distprop.config.data import Data
 
 COLUMNS = 20
 ROWS_AT_ONCE = 50_000
@@ -28,7 +28,10 @@ def write_csv(path: Path, rows: int) -> None:
             count = min(ROWS_AT_ONCE, rows - first)
             numbers = generator.standard_normal((count, COLUMNS - 2)).round(4).astype("U8").tolist()
             labels = generator.integers(0, 2, count).tolist()
-            lines = (",".join([*row, f"city{n % 50}", str(label)]) for n, (row, label) in enumerate(zip(numbers, labels)))
+            lines = (
+                ",".join([*row, f"city{n % 50}", str(label)])
+                for n, (row, label) in enumerate(zip(numbers, labels, strict=True))
+            )
             file.write("\n".join(lines) + "\n")
 
 
@@ -38,12 +41,14 @@ def measure(path: Path, cache: Path) -> tuple[float, float]:
     from distprop.data.prepare import prepare
 
     before, start = _peak_mib(), time.perf_counter()
-    prepare(Data(train=str(path), columns=Columns()), 0, "float32", cache)
+    prepare(Data(train=str(path)), 0, "float32", cache)
     return time.perf_counter() - start, _peak_mib() - before
 
 
 def _peak_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """The most memory that was resident so far (getrusage would count the parent's before exec)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
 
 
 def main(sizes: list[int]) -> None:

@@ -25,7 +25,7 @@ class ArrayWriter:
 
     def append(self, block: Array) -> None:
         self.rows += len(block)
-        self._file.write(np.ascontiguousarray(block, self.dtype).data.cast("B"))
+        self._file.write(np.ascontiguousarray(block, self.dtype).data)
 
     def __enter__(self) -> "ArrayWriter":
         return self

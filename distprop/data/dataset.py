@@ -43,6 +43,12 @@ class Dataset:
         """The shape of one sample's features."""
         return self.features.shape[1:]
 
+    @property
+    def matrix(self) -> Array:
+        """The features with one axis a sample, (R, F): a view."""
+        matrix: Array = self.features.reshape(len(self.features), -1)
+        return matrix
+
     @classmethod
     def open(cls, split: Split) -> "Dataset":
         """Map the arrays of a prepared part; nothing is read yet."""
