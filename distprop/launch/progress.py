@@ -1,5 +1,6 @@
 """Shows how a run goes: a live line on a terminal, and one line an epoch anywhere."""
 
+import os
 import sys
 from typing import Any
 
@@ -20,21 +21,28 @@ class Progress:
     def update(self, run: RunDirectory) -> None:
         """Show what is new in the run directory since the ranks have started."""
         status = run.read_status()
-        if status is None or status["phase"] in (
-            "starting",
-            "compiling",
-        ):  # metrics are still those of an earlier start
+        if status is None:
             return
-        records, self._offset = run.read_metrics_from(self._offset)
-        for record in records:
-            if record["kind"] == "epoch" and record["step"] > status.get("start_step", 0):
-                self._print(epoch_line(record, status))
+        if status["phase"] not in ("starting", "compiling"):  # until then the metrics may be an earlier start's
+            self._show_epochs(run, status)
         if self._live is not None:
             self._live.update(status_line(status))
 
+    def _show_epochs(self, run: RunDirectory, status: dict[str, Any]) -> None:
+        records, self._offset = run.read_metrics_from(self._offset)
+        for record in records:
+            if record["kind"] == "epoch" and record["step"] > status.get("start_step", 0):
+                self.note(epoch_line(record, status))
+
     def note(self, text: str) -> None:
-        """Show one line."""
-        self._print(text)
+        """Show one line. A reader that has gone, such as a closed terminal, must not end a training."""
+        try:
+            if self._console is None:
+                print(text, flush=True)
+            else:
+                self._console.print(text, markup=False)
+        except OSError:
+            discard_output()
 
     def close(self) -> None:
         """Take the live line away."""
@@ -49,8 +57,7 @@ class Progress:
         self._live = Live("starting", console=self._console, transient=True, refresh_per_second=4)
         self._live.start()
 
-    def _print(self, text: str) -> None:
-        if self._console is None:
-            print(text, flush=True)
-        else:
-            self._console.print(text, markup=False)
+
+def discard_output() -> None:
+    """Send standard output nowhere from now on; Python writes what it still holds at exit, and would complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

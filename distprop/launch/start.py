@@ -65,9 +65,10 @@ def _launch(run: RunDirectory, place: Place) -> int:
     command = rank_command(place, run.path)
     _warn_if_crowded(place)
     print(f"{run.path}: {place.ranks} rank{'s' * (place.ranks != 1)}", flush=True)
+    progress = Progress()
     with run.held():
-        status = supervise(command, run, Progress())
-    print(summary(run, status, time.monotonic() - began))
+        status = supervise(command, run, progress)
+    progress.note(summary(run, status, time.monotonic() - began))
     return 0
 
 
