@@ -68,13 +68,7 @@ EXPECTED = {
 }
 
 KEYS = st.text(st.characters(codec="utf-8"), max_size=5)
-LEAVES = (
-    st.integers(-9, 9)
-    | st.booleans()
-    | st.text(st.characters(codec="utf-8"), max_size=9)
-    | st.floats()
-    | st.datetimes()
-)
+LEAVES = st.integers(-9, 9) | st.booleans() | KEYS | st.floats() | st.datetimes()
 VALUES = st.recursive(
     LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3), max_leaves=12
 )

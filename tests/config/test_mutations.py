@@ -13,13 +13,28 @@ from distprop.config import load_config
 from distprop.config.toml import parse
 from distprop.errors import ConfigError
 
+SOUND = """\
+seed = 3
+data = { train = "train.csv", validation_fraction = 0.25, columns = { target = "species" } }
+optimizer = { type = "momentum", momentum = 0.5 }
+schedule = { type = "cosine" }
+training = { epochs = 4, early_stopping = { patience = 2 } }
+launch = { hosts = "a:2" }
+
+[network]
+loss = { type = "softmax_cross_entropy", class_weights = [1, 2, 3] }
+layers = [
+    { type = "dense", units = 16 },
+    { type = "add", inputs = ["dense_1", "dense_1"] },
+    { type = "dense", units = 3 },
+]
+"""
+
 TEXT = st.text(st.characters(codec="utf-8"), max_size=6)
-WORDS = st.sampled_from(
-    ["type", "dense", "units", "momentum", "inputs", "name", "train", "input", "data", "layers", "a.npy"]
-)
-LEAVES = st.one_of(
-    WORDS, TEXT, st.integers(-3, 2**70), st.booleans(), st.floats(), st.datetimes(), st.dates(), st.times()
-)
+WORDS = st.sampled_from(["type", "dense", "units", "momentum", "inputs", "name", "train", "input", "data", "a.npy"])
+DOTTED = st.lists(WORDS | TEXT, min_size=1, max_size=4).map(".".join)
+MARKS = st.sampled_from([b"[", b"]", b"{", b"}", b'"', b"=", b"\n"])
+LEAVES = WORDS | TEXT | st.integers(-3, 2**70) | st.booleans() | st.floats() | st.datetimes() | st.dates() | st.times()
 VALUES = st.recursive(
     LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS | TEXT, inner, max_size=3), max_leaves=6
 )
@@ -27,8 +42,9 @@ VALUES = st.recursive(
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    (tmp_path_factory.getbasetemp() / "train.csv").touch()
-    return tmp_path_factory.getbasetemp() / "mutated.toml"
+    folder = tmp_path_factory.mktemp("mutations")
+    (folder / "train.csv").touch()
+    return folder / "run.toml"
 
 
 def loads_or_refuses(path: Path, overrides: list[str]) -> None:
@@ -55,55 +71,47 @@ def mutate(data: st.DataObject, node: Any) -> None:
         del node[key]
 
 
-@settings(max_examples=200, deadline=None)
+def test_the_configuration_that_is_changed_is_right(path: Path) -> None:
+    path.write_text(SOUND)
+    load_config(path)
+
+
+@settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_a_mutated_tree_loads_or_is_refused(path: Path, data: st.DataObject) -> None:
-    tree = parse(SOUND_TREE, path)
-    for _ in range(data.draw(st.integers(1, 4))):
+    tree = parse(SOUND, path)
+    for _ in range(data.draw(st.integers(1, 3))):
         mutate(data, tree)
     path.write_text(tomli_w.dumps(tree), encoding="utf-8")
     loads_or_refuses(path, [])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_mutated_bytes_load_or_are_refused(path: Path, data: st.DataObject) -> None:
-    content = bytearray(SOUND_TREE.encode())
-    for _ in range(data.draw(st.integers(1, 5))):
+    content = bytearray(SOUND.encode())
+    for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(0, len(content) - 1))
-        content[at : at + data.draw(st.integers(0, 3))] = data.draw(
-            st.binary(max_size=2) | st.sampled_from([b"[", b"}", b'"'])
-        )
+        content[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=2) | MARKS)
     path.write_bytes(bytes(content))
     loads_or_refuses(path, [])
 
 
-@settings(max_examples=150, deadline=None)
-@given(
-    st.lists(
-        st.builds("{}={}".format, st.lists(WORDS | TEXT, min_size=1, max_size=4).map(".".join), WORDS | TEXT),
-        max_size=3,
-    )
-)
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.builds("{}={}".format, DOTTED, WORDS | TEXT), min_size=1, max_size=3))
 def test_any_override_is_taken_or_refused(path: Path, overrides: list[str]) -> None:
-    path.write_text(SOUND_TREE)
+    path.write_text(SOUND)
     loads_or_refuses(path, overrides)
-    loads_or_refuses(path, ["network.layers.0=" + overrides[0] if overrides else "x"])
+    loads_or_refuses(path, ["network.layers.0." + overrides[0]])
 
 
-SOUND_TREE = """\
-seed = 3
-data = { train = "train.csv", validation_fraction = 0.25, columns = { target = "species" } }
-optimizer = { type = "momentum", momentum = 0.5 }
-schedule = { type = "cosine" }
-training = { epochs = 4, early_stopping = { patience = 2 } }
-launch = { hosts = "a:2" }
-
-[network]
-loss = { type = "softmax_cross_entropy", class_weights = [1, 2, 3] }
-layers = [
-    { type = "dense", units = 16 },
-    { type = "add", inputs = ["dense_1", "dense_1"] },
-    { type = "dense", units = 3 },
-]
-"""
+@pytest.mark.timeout(600)
+@pytest.mark.long
+@settings(max_examples=20_000, deadline=None)
+@given(st.data())
+def test_many_mutated_trees_load_or_are_refused(path: Path, data: st.DataObject) -> None:
+    tree = parse(SOUND, path)
+    for _ in range(data.draw(st.integers(1, 6))):
+        mutate(data, tree)
+    path.write_text(tomli_w.dumps(tree), encoding="utf-8")
+    loads_or_refuses(path, [])

@@ -21,6 +21,10 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.toml"))
 MODULES = (data_declarations, layers, losses, optimizers, run, schedules)
 
 
+SCHEMA = schema()
+VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
+
+
 def declared() -> list[type]:
     """Every public declaration, found without the walk that the reference uses."""
     return [
@@ -51,15 +55,15 @@ def test_every_key_is_described_and_in_the_reference(declaration: type) -> None:
 
 
 def test_the_schema_is_a_valid_schema_of_its_dialect() -> None:
-    jsonschema.Draft202012Validator.check_schema(schema())
-    assert '{"type": "null"}' not in json.dumps(schema())
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    assert '{"type": "null"}' not in json.dumps(SCHEMA)
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
 def test_the_examples_are_right_and_fit_the_schema(example: Path) -> None:
-    jsonschema.validate(parse(example.read_text(), example), schema())
+    VALIDATOR.validate(parse(example.read_text(), example))
     config = resolve(load_config(example, check_files=False), example.parent)
-    jsonschema.validate(parse(to_toml(config), example), schema())
+    VALIDATOR.validate(parse(to_toml(config), example))
 
 
 def test_the_smallest_configuration_of_the_reference_is_right(tmp_path: Path) -> None:
@@ -80,8 +84,8 @@ def test_the_smallest_configuration_of_the_reference_is_right(tmp_path: Path) ->
 )
 def test_the_schema_refuses_what_reading_refuses(edited, old: str, new: str) -> None:
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(parse(edited(old, new), Path("run.toml")), schema())
+        VALIDATOR.validate(parse(edited(old, new), Path("run.toml")))
 
 
 def test_the_schema_takes_the_sound_configuration(sound: str) -> None:
-    jsonschema.validate(parse(sound, Path("run.toml")), schema())
+    VALIDATOR.validate(parse(sound, Path("run.toml")))
