@@ -8,7 +8,7 @@ from distprop.kernels.jit import kernel
 
 @kernel
 def gather_rows(rows, source, indices):
-    """rows[n] = source[indices[n]], converted. rows (N, F) float; source (R, F) of any number type; indices (N,) int64."""
+    """rows[n] = source[indices[n]], converted. rows (N, F) float; source (R, F) of numbers; indices (N,) int64."""
     for n in range(rows.shape[0]):
         sample = indices[n]
         for f in range(rows.shape[1]):
