@@ -1,6 +1,7 @@
 """Matrix products of fully connected layers: how many times faster than NumPy's, on one core.
 
-For each shape: y = x w + b (NumPy: without b), dw = x^T d in one shard and in shards of 8 rows, dx = d w^T. Above 1 ours is faster.
+For each shape: y = x w + b (NumPy's without b), dw = x^T d in one shard and in shards of 8 rows (at most 16),
+dx = d w^T. Above 1 ours is faster. Time is the thread's own, so that other processes disturb little.
 Run: python benchmarks/matmul.py [--dtype float64] [--core 1] [--quick]
 """
 
@@ -22,15 +23,15 @@ ROWS = (16, 32, 64, 128, 256, 1024)
 LAYERS = ((784, 256), (256, 128), (1024, 1024), (300, 300), (64, 64), (128, 10), (64, 2))
 DESIGN = {(n, *layer) for n in (16, 32, 64, 128, 256, 1024) for layer in LAYERS[:3]}
 COLUMNS = ("x w", "x^T d", "8-row shards", "d w^T")
-RUNS = 7
-FLOPS_PER_RUN = 1e8
+RUNS = 25
+FLOPS_PER_RUN = 4e7
 
 
 def seconds(function: Callable[[], Any], repeats: int) -> float:
-    start = time.perf_counter()
+    start = time.thread_time()
     for _ in range(repeats):
         function()
-    return (time.perf_counter() - start) / repeats
+    return (time.thread_time() - start) / repeats
 
 
 def best_times(functions: list[Callable[[], Any]], repeats: int, runs: int) -> list[float]:
@@ -76,9 +77,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
     parser.add_argument("--core", type=int, default=max(os.sched_getaffinity(0)))
-    parser.add_argument(
-        "--quick", action="store_true", help="three runs instead of seven, and only the design's shapes"
-    )
+    parser.add_argument("--quick", action="store_true", help="nine runs instead of 25, and only the design's shapes")
     options = parser.parse_args()
     os.sched_setaffinity(0, {options.core})
     print(f"{'rows x in x out':>18}" + "".join(f"{column:>14}" for column in COLUMNS) + f"{'GFLOP/s':>10}")
@@ -86,7 +85,7 @@ def main() -> None:
     for shape in [(n, *layer) for n in ROWS for layer in LAYERS]:
         if options.quick and shape not in DESIGN:
             continue
-        table[shape], speed = ratios(shape, options.dtype, 3 if options.quick else RUNS)
+        table[shape], speed = ratios(shape, options.dtype, 9 if options.quick else RUNS)
         print(f"{'x'.join(map(str, shape)):>18}" + "".join(f"{r:14.2f}" for r in table[shape]) + f"{speed:10.1f}")
     print("geometric means")
     report("design's shapes", [row for shape, row in table.items() if shape in DESIGN])

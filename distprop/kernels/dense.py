@@ -8,16 +8,25 @@ import numpy as np
 import numpy.typing as npt
 
 from distprop.kernels.jit import inlined, kernel
-from distprop.kernels.matmul import MAX_ROWS, MAX_VECTORS, VECTOR_BYTES, product_tile, transpose_tile, tree_tile
+from distprop.kernels.matmul import (
+    MAX_ROWS,
+    MAX_VECTORS,
+    TREE_ROWS,
+    VECTOR_BYTES,
+    product_tile,
+    transpose_tile,
+    tree_tile,
+)
 
 TILE_BYTES = MAX_VECTORS * VECTOR_BYTES  # of a row of the largest tile
+TREE_TILES = 4  # tiles side by side before the next rows
 BLOCK_ROWS = 8 * MAX_ROWS  # whole tiles and whole vectors
 
 
 def scratch_elements(inputs: int, outputs: int, shards: int, dtype: npt.DTypeLike) -> int:
     """Elements of scratch that the kernels of an (inputs, outputs) layer need for nodes of at most `shards` shards."""
     columns = TILE_BYTES // np.dtype(dtype).itemsize
-    stack = MAX_ROWS * max(shards - 1, 0).bit_length()
+    stack = TREE_ROWS * max((shards - 1) // 2, 0).bit_length()
     return columns * (2 + max(outputs + BLOCK_ROWS, stack))
 
 
@@ -64,14 +73,14 @@ def _tree_product(dw, x, x_row, x_k, d, bounds, stack):
     """dw (I, O) = tree over shards of x^T d; x[i, k] lies at i * x_row + k * x_k."""
     inputs, outputs = dw.shape
     columns = TILE_BYTES // dw.itemsize
-    for j in range(0, outputs, columns):
-        width = min(columns, outputs - j)
-        for i in range(0, inputs, MAX_ROWS):
-            height = min(MAX_ROWS, inputs - i)
-            tree_tile(
-                height, dw, i * outputs + j, outputs, x, i * x_row, x_row, x_k,
-                d, j, outputs, bounds, 0, bounds.size - 1, stack, 0, width,
-            )  # fmt: skip
+    for first in range(0, outputs, TREE_TILES * columns):  # so much of d stays in the second cache
+        end = min(first + TREE_TILES * columns, outputs)
+        for i in range(0, inputs, TREE_ROWS):
+            for j in range(first, end, columns):
+                tree_tile(
+                    min(TREE_ROWS, inputs - i), dw, i * outputs + j, outputs, x, i * x_row, x_row, x_k,
+                    d, j, outputs, bounds, 0, bounds.size - 1, stack, 0, min(columns, end - j),
+                )  # fmt: skip
 
 
 @kernel

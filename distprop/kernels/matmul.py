@@ -1,6 +1,6 @@
 """Register tiles of the matrix products, written as LLVM vector code.    Shapes: c (M, N) = a (M, K) @ b (K, N).
 
-A tile is a block of c, at most 6 rows by some vectors, that stays in registers while k runs over the product's depth.
+A tile is a block of c, a few rows by some vectors, that stays in registers while k runs over the product's depth.
 Every element of c is one chain of fused multiply-adds with k ascending; lanes are columns of c, never terms of a sum.
 So no bit depends on the tile's shape, on how the product is cut into tiles or on the CPU.
 All matrices are given as an array (of any shape), the offset of the first element and strides, all counted in elements.
@@ -18,6 +18,7 @@ from numba.extending import intrinsic
 BOOL, INT8, INT32, INT = ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64)
 POINTER = INT8.as_pointer()
 MAX_ROWS = 6
+TREE_ROWS = 3  # two tiles of this height fill the registers that one of MAX_ROWS does
 VECTOR_BYTES = 64
 
 
@@ -149,6 +150,12 @@ class _Tile(_Emitter):
         for total, address in self.level(stack, depth):
             self.store(self.builder.load(total), address)
 
+    def add(self, other: "_Tile") -> None:
+        """sums = sums + other's: other is the shard to the right."""
+        for place in self.places:
+            left, right = self.builder.load(self.sums[place]), self.builder.load(other.sums[place])
+            self.builder.store(self.builder.fadd(left, right), self.sums[place])
+
     def add_level(self, stack: ir.Value, depth: ir.Value) -> None:
         """sums = level + sums: the level holds the sum of the shards to the left."""
         for total, address in self.level(stack, depth):
@@ -164,27 +171,35 @@ def _product(builder: ir.IRBuilder, kind: ir.Type, rows: int, vectors: int, argu
 
 
 def _tree_product(builder: ir.IRBuilder, kind: ir.Type, rows: int, vectors: int, arguments: list[ir.Value]) -> None:
+    """Two shards at a time are summed in registers, which halves what goes through the stack."""
     c, ldc, a, a_row, a_k, b, b_k, bounds, shards, stack, columns = arguments
-    tile = _Tile(builder, kind, rows, vectors, columns)
-    a_rows = tile.row_starts(a, a_row)
+    left, right = (_Tile(builder, kind, rows, vectors, columns) for _ in range(2))
+    a_rows = left.row_starts(a, a_row)
     bounds = builder.bitcast(bounds, INT.as_pointer())
-    with cgutils.for_range(builder, shards) as loop:
-        done = builder.add(loop.index, INT(1))
-        first, end = builder.load(builder.gep(bounds, [loop.index])), builder.load(builder.gep(bounds, [done]))
+
+    def sum_shard(tile: _Tile, shard: ir.Value) -> None:
+        first, end = (builder.load(builder.gep(bounds, [builder.add(shard, INT(i))])) for i in range(2))
+        starts = [tile.at(row, builder.mul(first, a_k)) for row in a_rows]
         tile.start_from_zero()
-        skipped = builder.mul(first, a_k)
-        starts = [tile.at(row, skipped) for row in a_rows]
         tile.accumulate(starts, a_k, tile.at(b, builder.mul(first, b_k)), b_k, builder.sub(end, first))
-        pending = builder.ctpop(loop.index)
-        is_last = builder.icmp_signed("==", done, shards)
+
+    pairs = builder.ashr(builder.add(shards, INT(1)), INT(1))
+    with cgutils.for_range(builder, pairs) as loop:
+        shard = builder.shl(loop.index, INT(1))
+        sum_shard(left, shard)
+        with builder.if_then(builder.icmp_signed("<", builder.add(shard, INT(1)), shards)):
+            sum_shard(right, builder.add(shard, INT(1)))
+            left.add(right)
+        done, pending = builder.add(loop.index, INT(1)), builder.ctpop(loop.index)
+        is_last = builder.icmp_signed("==", done, pairs)
         merges = builder.select(is_last, pending, builder.cttz(done, BOOL(1)))
         with cgutils.for_range(builder, merges) as merge:
-            tile.add_level(stack, builder.sub(builder.sub(pending, merge.index), INT(1)))
+            left.add_level(stack, builder.sub(builder.sub(pending, merge.index), INT(1)))
         with builder.if_else(is_last) as (last, not_last):
             with last:
-                tile.store_sums(c, ldc)
+                left.store_sums(c, ldc)
             with not_last:
-                tile.push(stack, builder.sub(pending, merges))
+                left.push(stack, builder.sub(pending, merges))
 
 
 def _transpose(builder: ir.IRBuilder, kind: ir.Type, arguments: list[ir.Value]) -> None:
@@ -230,7 +245,7 @@ def _variant(
     return function
 
 
-def _dispatcher(module: ir.Module, body: _Body, kind: ir.Type, kinds: list[ir.Type]) -> ir.Function:
+def _dispatcher(module: ir.Module, body: _Body, kind: ir.Type, kinds: list[ir.Type], max_rows: int) -> ir.Function:
     """A function (rows, columns is the last of `kinds`) that calls the tile of the right shape."""
     name = f"distprop{body.__name__}_{kind}"
     if name in module.globals:
@@ -243,7 +258,7 @@ def _dispatcher(module: ir.Module, body: _Body, kind: ir.Type, kinds: list[ir.Ty
     key = builder.add(builder.mul(rows, INT(MAX_VECTORS)), vectors)
     done = dispatcher.append_basic_block("done")
     switch = builder.switch(key, done)
-    for shape in product(range(1, MAX_ROWS + 1), range(1, MAX_VECTORS + 1)):
+    for shape in product(range(1, max_rows + 1), range(1, MAX_VECTORS + 1)):
         block = dispatcher.append_basic_block("tile")
         switch.add_case(INT(shape[0] * MAX_VECTORS + shape[1]), block)
         builder.position_at_end(block)
@@ -270,14 +285,16 @@ def _address(context: Any, builder: ir.IRBuilder, kind: types.Array, array: ir.V
     return builder.bitcast(builder.gep(data, [offset]), POINTER)
 
 
-def _emit(context: Any, builder: ir.IRBuilder, kinds: Any, values: list[ir.Value], body: _Body) -> ir.Value:
+def _emit(
+    context: Any, builder: ir.IRBuilder, kinds: Any, values: list[ir.Value], body: _Body, max_rows: int
+) -> ir.Value:
     """Call body's dispatcher. An array and the offset behind it become one address; rows come first."""
     arguments, remaining = [], iter(zip(kinds, values, strict=True))
     for kind, value in remaining:
         is_array = isinstance(kind, types.Array)
         arguments.append(_address(context, builder, kind, value, next(remaining)[1]) if is_array else value)
     float_kind = context.get_value_type(kinds[1].dtype)
-    dispatcher = _dispatcher(builder.module, body, float_kind, [argument.type for argument in arguments[1:]])
+    dispatcher = _dispatcher(builder.module, body, float_kind, [argument.type for argument in arguments[1:]], max_rows)
     builder.call(dispatcher, arguments)
     return context.get_dummy_value()
 
@@ -286,14 +303,14 @@ def _emit(context: Any, builder: ir.IRBuilder, kinds: Any, values: list[ir.Value
 def product_tile(
     typing_context, rows, c, at_c, ldc, start, at_start, start_row, a, at_a, a_row, a_k, b, at_b, b_k, depth, columns
 ):
-    """c[i, j] = start[i, j] + sum over k < depth of a[i, k] b[k, j], for i < rows <= 6, j < columns <= one tile's.
+    """c[i, j] = start[i, j] + sum over k < depth of a[i, k] b[k, j], for i < rows <= MAX_ROWS, j < columns.
 
     Strides: ldc, start_row, a_row from row to row; a_k, b_k from k to k. The columns of c, start and b are contiguous.
     """
     n = types.intp
     signature = types.void(n, c, n, n, start, n, n, a, n, n, n, b, n, n, n, n)
     return signature, lambda context, builder, signature, values: _emit(
-        context, builder, signature.args, values, _product
+        context, builder, signature.args, values, _product, MAX_ROWS
     )
 
 
@@ -318,15 +335,15 @@ def tree_tile(
     at_stack,
     columns,
 ):
-    """c[i, j] = tree over shards s of (sum over bounds[s] <= k < bounds[s + 1] of a[i, k] b[k, j]), sums start from +0.
+    """c[i, j] = tree over shards s of (sum over bounds[s] <= k < bounds[s + 1] of a[i, k] b[k, j]), rows <= TREE_ROWS.
 
-    Sizes and strides as for product_tile. stack: room for a tile for each binary digit of shards - 1.
-    The tree is built like a binary counter: before shard s, popcount(s) finished nodes wait on the stack.
+    Each sum starts from +0; strides are as for product_tile. The tree is built like a binary counter: before pair p of
+    shards, popcount(p) nodes wait on the stack, which has room for a tile for each binary digit of the last p.
     """
     n = types.intp
     signature = types.void(n, c, n, n, a, n, n, n, b, n, n, bounds, n, n, stack, n, n)
     return signature, lambda context, builder, signature, values: _emit(
-        context, builder, signature.args, values, _tree_product
+        context, builder, signature.args, values, _tree_product, TREE_ROWS
     )
 
 
