@@ -59,6 +59,11 @@ Edit = Callable[[str, str], str]
             "network.layers: nothing to train (expected at least one dense layer)",
         ),
         (
+            ["network.layers=[{type='dense',units=0}]"],
+            "--set network.layers=[{type='dense',units=0}]: "
+            "network.layers.0.units: out of range (got 0, expected an integer >= 1)",
+        ),
+        (
             ["data.validation_fraction=0", "data.validation={features='a.npy',targets='train.csv'}"],
             "--set data.validation={features='a.npy',targets='train.csv'}: data.validation: "
             "not the same kind of source as train (expected two tables, or arrays for both)",

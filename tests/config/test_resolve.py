@@ -164,12 +164,18 @@ def test_overrides_change_values_and_make_tables(tmp_path: Path) -> None:
         "training.early_stopping.patience=3",
         "dtype=float64",
     ]
-    overrides += ["data.train=2024-01-31.csv", "data.columns.target=['a']", "optimizer.learning_rate = 1e-3"]
+    overrides += [
+        "data.train=2024-01-31.csv",
+        "data.columns.target=['a']",
+        "data.columns.weight=2024-01-31",
+        "optimizer.learning_rate = 1e-3",
+    ]
     config = load_config(tmp_path / "c.toml", overrides, check_files=False)
     assert config.network.layers[0] == Dense(64, "relu")
     assert config.optimizer == AdamW(0.001, weight_decay=0.0)
     assert config.training.early_stopping == EarlyStopping(patience=3)
     assert (config.dtype, config.data.train, config.data.columns.target) == ("float64", "2024-01-31.csv", ("a",))
+    assert config.data.columns.weight == "2024-01-31"
 
 
 def test_the_last_of_several_overrides_counts(tmp_path: Path) -> None:
