@@ -16,7 +16,7 @@ def floats(column: Any) -> npt.NDArray[np.float64]:
         column = pc.cast(column, pa.uint8())
     if not pa.types.is_float64(column.type):
         column = pc.cast(column, pa.float64(), safe=False)
-    return cast(npt.NDArray[np.float64], column.to_numpy(zero_copy_only=False))
+    return cast("npt.NDArray[np.float64]", column.to_numpy(zero_copy_only=False))
 
 
 def texts_of(column: Any) -> Texts:

@@ -5,7 +5,7 @@ import gzip
 import json
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -35,7 +35,7 @@ class CsvTable:
         self._columns: dict[str, Kind] = {}
         self._booleans: set[str] = set()
         for n, name in enumerate(self._header):
-            self._judge(name, [row[n] for row in preview if n < len(row)])
+            self._judge(name, (row[n] for row in preview if n < len(row)))
 
     @property
     def columns(self) -> dict[str, Kind]:
@@ -106,7 +106,7 @@ class CsvTable:
                     f"set delimiter = {json.dumps(other)} under [data]"
                 )
 
-    def _judge(self, name: str, values: Sequence[str]) -> None:
+    def _judge(self, name: str, values: Iterable[str]) -> None:
         first = next((value for value in values if value not in self._markers), "0")
         if first.strip().lower() in ("true", "false"):
             self._booleans.add(name)

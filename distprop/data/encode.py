@@ -3,6 +3,7 @@
 Shapes: R rows of a chunk; F features.
 """
 
+import itertools
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -84,17 +85,24 @@ class Encoder:
 
     def _features(self, chunk: Chunk, dtype: np.dtype[np.generic]) -> Array:
         """(R, *shape) encoded features."""
-        columns = self._encoding.columns
-        encoded = np.empty((chunk.rows, sum(column.width for column in columns)), dtype)
-        first = 0
-        for column in columns:
-            part = encoded[:, first : first + column.width]
+        encoded = np.empty((chunk.rows, sum(column.width for column in self._encoding.columns)), dtype)
+        parts = self._parts(encoded)
+        for column, part in parts:
             if column.kind == "category":
                 self._one_hot(column, chunk.texts, part)
             else:
                 self._copy(column, chunk.numbers[column.name].reshape(chunk.rows, -1), part)
-            first += column.width
+        # Looking at all columns together is several times faster than at each of many, and mostly there is no fault.
+        if not np.isfinite(encoded).all():
+            for column, part in parts:
+                self._settle(column, part)
         return encoded.reshape(chunk.rows, *self._encoding.shape)
+
+    def _parts(self, encoded: Array) -> list[tuple[Column, Array]]:
+        """Each column with its part of encoded features."""
+        columns = self._encoding.columns
+        ends = list(itertools.accumulate(column.width for column in columns))
+        return [(column, encoded[:, end - column.width : end]) for column, end in zip(columns, ends, strict=True)]
 
     def _one_hot(self, column: Column, texts: dict[str, Texts], part: Array) -> None:
         codes = self._labels(column.name, column.categories, texts, "category", column.fill is not None)
@@ -108,25 +116,33 @@ class Encoder:
                 f"{self._source.column_title(column.name)}: {values.shape[1]} numbers a row, "
                 f"but the training data had {column.width}"
             )
-        self._cast(column.name, values, part)
-        if values.dtype.kind != "f":
-            return
-        missing = np.isnan(values)
-        if missing.any() and not self._keep_missing:
-            if column.fill is None:
-                raise self._error(
-                    missing, column.name, 'the value is missing; set missing = "mean" or a number under [data]'
-                )
-            np.copyto(part, np.asarray(column.fill, part.dtype), where=missing)
-
-    def _cast(self, name: str, values: Array, part: Array) -> None:
-        """Copy into an array of the final dtype. Infinite values are errors, NaN passes."""
         with np.errstate(over="ignore"):
             part[...] = values
-        if values.dtype.kind == "f":
-            infinite = np.isinf(part)
-            if infinite.any():
-                raise self._error(infinite, name, f"the value is infinite, or too large for {self._dtype}")
+
+    def _settle(self, column: Column, part: Array) -> None:
+        """Refuse infinite features; fill missing ones, leave them for later, or refuse them too."""
+        self._require_finite(column.name, part)
+        missing = np.isnan(part)
+        if self._keep_missing or not missing.any():
+            return
+        if column.fill is None:
+            cure = 'set missing = "mean" or a number under [data]'
+            raise self._error(missing, column.name, f"the value is missing; {cure}")
+        np.copyto(part, np.asarray(column.fill, part.dtype), where=missing)
+
+    def _require_finite(self, name: str, values: Array) -> None:
+        infinite = np.isinf(values)
+        if infinite.any():
+            raise self._error(infinite, name, f"the value is infinite, or too large for {self._dtype}")
+
+    def _cast(self, name: str, values: Array, part: Array, noun: str) -> None:
+        """Copy into an array of the final dtype. Neither missing nor infinite values are allowed."""
+        with np.errstate(over="ignore"):
+            part[...] = values
+        self._require_finite(name, part)
+        missing = np.isnan(part)
+        if missing.any():
+            raise self._error(missing, name, f"{noun} is missing; remove the row")
 
     def _labels(
         self, name: str, classes: Sequence[str], texts: dict[str, Texts], noun: str, may_miss: bool = False
@@ -155,8 +171,7 @@ class Encoder:
         first = 0
         for name, values in zip(names, columns, strict=True):
             part = encoded[:, first : first + values.shape[1]]
-            self._cast(name, values, part)
-            self._require_present(name, part, "the target")
+            self._cast(name, values, part, "the target")
             first += values.shape[1]
         return encoded
 
@@ -165,16 +180,10 @@ class Encoder:
         if values.shape[1] != 1:
             raise DataError(f"{self._source.column_title(name)}: weights are one number a row")
         weights = np.empty((chunk.rows, 1), self._dtype)
-        self._cast(name, values, weights)
-        self._require_present(name, weights, "the weight")
+        self._cast(name, values, weights, "the weight")
         if (weights < 0).any():
             raise self._error(weights < 0, name, "a weight is negative")
         return weights.reshape(-1)
-
-    def _require_present(self, name: str, values: Array, noun: str) -> None:
-        missing = np.isnan(values)
-        if missing.any():
-            raise self._error(missing, name, f"{noun} is missing; remove the row")
 
     def _error(self, faulty: Array, name: str, problem: str) -> DataError:
         """A DataError at the first row of the chunk that has a True."""
