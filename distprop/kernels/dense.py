@@ -12,6 +12,7 @@ from distprop.kernels.matmul import (
     MAX_ROWS,
     MAX_VECTORS,
     TREE_ROWS,
+    TREE_VECTORS,
     VECTOR_BYTES,
     product_tile,
     transpose_tile,
@@ -19,7 +20,8 @@ from distprop.kernels.matmul import (
 )
 
 TILE_BYTES = MAX_VECTORS * VECTOR_BYTES  # of a row of the largest tile
-TREE_TILES = 4  # tiles side by side before the next rows
+TREE_TILE_BYTES = TREE_VECTORS * VECTOR_BYTES
+TREE_TILES = 8  # tiles side by side before the next rows
 BLOCK_ROWS = 8 * MAX_ROWS  # whole tiles and whole vectors
 
 
@@ -72,7 +74,7 @@ def dense_forward_without_bias(y, x, w, scratch):
 def _tree_product(dw, x, x_row, x_k, d, bounds, stack):
     """dw (I, O) = tree over shards of x^T d; x[i, k] lies at i * x_row + k * x_k."""
     inputs, outputs = dw.shape
-    columns = TILE_BYTES // dw.itemsize
+    columns = TREE_TILE_BYTES // dw.itemsize
     for first in range(0, outputs, TREE_TILES * columns):  # so much of d stays in the second cache
         end = min(first + TREE_TILES * columns, outputs)
         for i in range(0, inputs, TREE_ROWS):

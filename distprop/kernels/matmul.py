@@ -17,18 +17,17 @@ from numba.extending import intrinsic
 
 BOOL, INT8, INT32, INT = ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64)
 POINTER = INT8.as_pointer()
-MAX_ROWS = 6
-TREE_ROWS = 3  # two tiles of this height fill the registers that one of MAX_ROWS does
 VECTOR_BYTES = 64
 
 
-def _max_vectors() -> int:
-    """Vectors in a row of the largest tile: 24 of 32 long registers, or 12 of 16 registers of half that length."""
+def _has_long_registers() -> bool:
+    """Whether Numba's target has 32 registers of 64 bytes, or 16 of half that length."""
     _, _, features = cpu_target.target_context.codegen().magic_tuple()
-    return 4 if "+avx512f" in features.split(",") else 1
+    return "+avx512f" in features.split(",")
 
 
-MAX_VECTORS = _max_vectors()
+MAX_ROWS, MAX_VECTORS = (6, 4) if _has_long_registers() else (6, 1)
+TREE_ROWS, TREE_VECTORS = (6, 2) if _has_long_registers() else (3, 1)  # two of these tiles fill the registers
 
 
 class _Emitter:
@@ -245,7 +244,9 @@ def _variant(
     return function
 
 
-def _dispatcher(module: ir.Module, body: _Body, kind: ir.Type, kinds: list[ir.Type], max_rows: int) -> ir.Function:
+def _dispatcher(
+    module: ir.Module, body: _Body, kind: ir.Type, kinds: list[ir.Type], largest: tuple[int, int]
+) -> ir.Function:
     """A function (rows, columns is the last of `kinds`) that calls the tile of the right shape."""
     name = f"distprop{body.__name__}_{kind}"
     if name in module.globals:
@@ -255,12 +256,12 @@ def _dispatcher(module: ir.Module, body: _Body, kind: ir.Type, kinds: list[ir.Ty
     rows, *arguments = dispatcher.args
     lanes = _Emitter(builder, kind).lanes
     vectors = builder.sdiv(builder.add(arguments[-1], INT(lanes - 1)), INT(lanes))
-    key = builder.add(builder.mul(rows, INT(MAX_VECTORS)), vectors)
+    key = builder.add(builder.mul(rows, INT(largest[1])), vectors)
     done = dispatcher.append_basic_block("done")
     switch = builder.switch(key, done)
-    for shape in product(range(1, max_rows + 1), range(1, MAX_VECTORS + 1)):
+    for shape in product(range(1, largest[0] + 1), range(1, largest[1] + 1)):
         block = dispatcher.append_basic_block("tile")
-        switch.add_case(INT(shape[0] * MAX_VECTORS + shape[1]), block)
+        switch.add_case(INT(shape[0] * largest[1] + shape[1]), block)
         builder.position_at_end(block)
         builder.call(_variant(module, name, kinds, kind, body, shape), arguments)
         builder.branch(done)
@@ -286,7 +287,7 @@ def _address(context: Any, builder: ir.IRBuilder, kind: types.Array, array: ir.V
 
 
 def _emit(
-    context: Any, builder: ir.IRBuilder, kinds: Any, values: list[ir.Value], body: _Body, max_rows: int
+    context: Any, builder: ir.IRBuilder, kinds: Any, values: list[ir.Value], body: _Body, largest: tuple[int, int]
 ) -> ir.Value:
     """Call body's dispatcher. An array and the offset behind it become one address; rows come first."""
     arguments, remaining = [], iter(zip(kinds, values, strict=True))
@@ -294,7 +295,7 @@ def _emit(
         is_array = isinstance(kind, types.Array)
         arguments.append(_address(context, builder, kind, value, next(remaining)[1]) if is_array else value)
     float_kind = context.get_value_type(kinds[1].dtype)
-    dispatcher = _dispatcher(builder.module, body, float_kind, [argument.type for argument in arguments[1:]], max_rows)
+    dispatcher = _dispatcher(builder.module, body, float_kind, [argument.type for argument in arguments[1:]], largest)
     builder.call(dispatcher, arguments)
     return context.get_dummy_value()
 
@@ -310,7 +311,7 @@ def product_tile(
     n = types.intp
     signature = types.void(n, c, n, n, start, n, n, a, n, n, n, b, n, n, n, n)
     return signature, lambda context, builder, signature, values: _emit(
-        context, builder, signature.args, values, _product, MAX_ROWS
+        context, builder, signature.args, values, _product, (MAX_ROWS, MAX_VECTORS)
     )
 
 
@@ -343,7 +344,7 @@ def tree_tile(
     n = types.intp
     signature = types.void(n, c, n, n, a, n, n, n, b, n, n, bounds, n, n, stack, n, n)
     return signature, lambda context, builder, signature, values: _emit(
-        context, builder, signature.args, values, _tree_product, TREE_ROWS
+        context, builder, signature.args, values, _tree_product, (TREE_ROWS, TREE_VECTORS)
     )
 
 
