@@ -76,11 +76,14 @@ def softmax_cross_entropy(losses, dz, z, labels, weights, scale, label_smoothing
     smoothing, one = z.dtype.type(label_smoothing), z.dtype.type(1)
     off = smoothing / z.dtype.type(z.shape[1])
     on = one - smoothing + off
-    softmax_numerators(dz, z)
+    _subtract_maxima(dz, z)
+    for n in range(z.shape[0]):
+        losses[n] = _expected(dz[n], labels[n], smoothing)
+    _exponentials(dz)
     for n in range(z.shape[0]):
         e, label = dz[n], labels[n]
         total = _sum(e)
-        losses[n] = weights[n] * _smoothed_loss(z[n], log(total), label, smoothing)
+        losses[n] = weights[n] * (log(total) - losses[n])
         inverse, factor = one / total, weights[n] * scale
         at_label = factor * (e[label] * inverse - on)
         for c in range(e.size):
@@ -91,37 +94,39 @@ def softmax_cross_entropy(losses, dz, z, labels, weights, scale, label_smoothing
 @kernel
 def softmax_rows(p, z):
     """p (N, C) = softmax of each row of logits z."""
-    softmax_numerators(p, z)
+    _subtract_maxima(p, z)
+    _exponentials(p)
     for n in range(z.shape[0]):
         inverse = z.dtype.type(1) / _sum(p[n])
         for c in range(z.shape[1]):
             p[n, c] *= inverse
 
 
-@kernel
-def softmax_numerators(e, z):
-    """e (N, C) = exp(z - maximum of its row)."""
+@inlined
+def _subtract_maxima(shifted, z):
+    """shifted = z - maximum of its row."""
     for n in range(z.shape[0]):
         maximum = _maximum(z[n])
         for c in range(z.shape[1]):
-            e[n, c] = z[n, c] - maximum
+            shifted[n, c] = z[n, c] - maximum
+
+
+@inlined
+def _exponentials(e):
+    """e = exp(e)."""
     flat = e.ravel()
     for i in range(flat.size):
         flat[i] = exp(flat[i])
 
 
 @inlined
-def _smoothed_loss(row, log_total, label, smoothing):
-    """log_total - sum_c q_c (z_c - maximum), with q = (1 - smoothing) one_hot(label) + smoothing / classes."""
+def _expected(row, label, smoothing):
+    """sum_c q_c row_c with q = (1 - smoothing) one_hot(label) + smoothing / classes."""
     zero, one = row.dtype.type(0), row.dtype.type(1)
-    maximum = _maximum(row)
-    loss = log_total - (one - smoothing) * (row[label] - maximum)
+    expected = (one - smoothing) * row[label]
     if smoothing > zero:  # not only for speed: 0 times an infinite logit would be NaN
-        total = zero
-        for c in range(row.size):
-            total += row[c] - maximum
-        loss -= smoothing / row.dtype.type(row.size) * total
-    return loss
+        expected += smoothing / row.dtype.type(row.size) * _sum(row)
+    return expected
 
 
 @inlined
