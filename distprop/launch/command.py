@@ -34,7 +34,7 @@ def mpirun_command(
     slots = sum(host.slots for host in hosts) if hosts else machine.cores
     local = not hosts and machine.nodes == 1
     crowded = ranks > slots and machine.nodes == 1
-    options, variables = build(mpi, ranks, local, crowded, machine)
+    options, variables = build(mpi, local, crowded, machine)
     where = [_host_option(mpi), ",".join(f"{host.name}:{host.slots}" for host in hosts)] if hosts else []
     environment = RANK_VARIABLES | variables
     forwarded = [] if local else _forward(mpi, environment)
@@ -42,7 +42,7 @@ def mpirun_command(
     return Command((*head, *program), environment)
 
 
-def _open_mpi(mpi: Mpi, ranks: int, local: bool, crowded: bool, machine: Machine) -> tuple[list[str], dict[str, str]]:
+def _open_mpi(mpi: Mpi, local: bool, crowded: bool, machine: Machine) -> tuple[list[str], dict[str, str]]:
     old = mpi.version.major < 5
     variables = {"OMPI_MCA_osc": "^ucx"}  # it prints errors when a shared window is made
     options = ["--allow-run-as-root"] if machine.root else []
@@ -51,7 +51,8 @@ def _open_mpi(mpi: Mpi, ranks: int, local: bool, crowded: bool, machine: Machine
     if local:
         # Without these, MPI_Init searches for networks for a second.
         variables |= {"OMPI_MCA_pml": "ob1", "OMPI_MCA_btl": "self,vader" if old else "self,sm"}
-        options += ["--bind-to", "core" if _binds(ranks, machine) else "none"]
+        # Unbound: binding gained nothing measurable, and two runs would be bound to the same first cores.
+        options += ["--bind-to", "none"]
     if crowded:
         variables["OMPI_MCA_mpi_yield_when_idle"] = "1"
     if not machine.copies:
@@ -59,18 +60,11 @@ def _open_mpi(mpi: Mpi, ranks: int, local: bool, crowded: bool, machine: Machine
     return options, variables
 
 
-def _mpich(mpi: Mpi, ranks: int, local: bool, crowded: bool, machine: Machine) -> tuple[list[str], dict[str, str]]:
+def _mpich(mpi: Mpi, local: bool, crowded: bool, machine: Machine) -> tuple[list[str], dict[str, str]]:
     options = ["-launcher", "fork"] if local else []
     if local and machine.loopback:
         options += ["-iface", machine.loopback]
-    if local and _binds(ranks, machine):
-        options += ["-bind-to", "core"]
     return options, {"MPIR_CVAR_POLLS_BEFORE_YIELD": "1"} if crowded else {}
-
-
-def _binds(ranks: int, machine: Machine) -> bool:
-    """Only a run that fills the machine binds its ranks: two smaller ones would bind to the same first cores."""
-    return machine.whole and ranks == machine.cores
 
 
 def _host_option(mpi: Mpi) -> str:

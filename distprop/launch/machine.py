@@ -15,7 +15,6 @@ class Machine:
     """Facts, as plain values, so that a command can be built for any machine."""
 
     cores: int  # ranks that can compute at the same time
-    whole: bool = True  # whether these are all cores of the affinity mask, not a share by quota
     root: bool = False  # whether the user is root
     copies: bool = True  # whether a process may read another one's memory
     nodes: int = 1  # nodes that a scheduler has given to this job: mpirun finds them by itself
@@ -24,10 +23,8 @@ class Machine:
 
 def this_machine() -> Machine:
     """The facts about this machine."""
-    cores = available_cores()
     return Machine(
-        cores=cores.budget,
-        whole=cores.budget == cores.physical,
+        cores=available_cores().budget,
         root=os.geteuid() == 0,
         copies=_copies_allowed(),
         nodes=allocated_nodes(os.environ),
