@@ -41,7 +41,7 @@ class Data:
     """The [data] table. Paths are relative to the configuration file."""
 
     train: Source
-    """Training data: a table (.csv, .csv.gz, .parquet, .npz), or arrays (.npy, IDX, IDX gzipped) as a table with
+    """Training data: a table (.csv, .csv.gz, .tsv, .parquet, .npz), or arrays (.npy, IDX, IDX gzipped) as a table with
     features and targets.
     """
     validation: Source | None = None

@@ -1,6 +1,7 @@
 """Rules between the values of a configuration: each looks at declarations that are right by themselves."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -20,6 +21,8 @@ from distprop.config.schedules import Schedule
 from distprop.config.sources import columns_problems, source_problems
 from distprop.config.toml import Tree
 from distprop.errors import ConfigError
+
+_HOST = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_.-]*|\[[0-9A-Fa-f:.]+\])(:[1-9][0-9]{0,5})?")
 
 
 @dataclass(frozen=True)
@@ -147,27 +150,15 @@ def _launch_problems(launch: Launch, base: Path | None) -> Iterator[Problem]:
 
 
 def _host_problems(hosts: str) -> Iterator[Problem]:
-    names = []
-    for entry in hosts.split(","):
-        name, _, slots = entry.strip().partition(":")
-        names.append(name)
-        if (
-            not name
-            or name.startswith("-")
-            or not name.isprintable()
-            or " " in name
-            or (":" in entry and not _is_count(slots))
-        ):
-            yield Problem(
-                ("launch", "hosts"), wrong("not a list of hosts", hosts, "name:ranks, with commas between, as a:2,b:2")
-            )
-            return
-    for name in (name for name, count in Counter(names).items() if count > 1):
+    entries = [entry.strip() for entry in hosts.split(",")]
+    if not all(_HOST.fullmatch(entry) for entry in entries):
+        yield Problem(
+            ("launch", "hosts"), wrong("not a list of hosts", hosts, "name:ranks, with commas between, as a:2,b:2")
+        )
+        return
+    names = Counter(entry if entry.endswith("]") else entry.rpartition(":")[0] or entry for entry in entries)
+    for name in (name for name, count in names.items() if count > 1):
         yield Problem(("launch", "hosts"), wrong(f"{name} is there twice", hosts, "each host once"))
-
-
-def _is_count(text: str) -> bool:
-    return text.isdecimal() and text.isascii() and len(text) < 7 and int(text) > 0
 
 
 def _rank_problems(launch: Launch, training: Training) -> Iterator[Problem]:

@@ -9,7 +9,8 @@ from distprop.config.data import Arrays, Columns, Data, Source
 from distprop.config.lines import Key
 from distprop.config.problems import Problem, wrong
 
-TABLE_SUFFIXES = (".csv", ".csv.gz", ".parquet", ".npz")
+TABLES = ".csv, .csv.gz, .tsv, .parquet, .npz"
+TABLE_SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", ".txt.gz", ".parquet", ".pq", ".npz")
 
 
 def source_problems(data: Data, base: Path | None) -> Iterator[Problem]:
@@ -36,9 +37,8 @@ def _file_problems(path: Key, file: str, is_array: bool, base: Path | None) -> I
     if is_array and is_table:
         yield Problem(path, wrong("a table is no array", file, ".npy or an IDX file; give the table itself as text"))
     elif not is_array and not is_table:
-        allowed = ", ".join(TABLE_SUFFIXES)
         yield Problem(
-            path, wrong("unknown kind of file", file, f"one of {allowed}; or a table with features and targets")
+            path, wrong("unknown kind of file", file, f"one of {TABLES}; or a table with features and targets")
         )
     elif base is not None:
         yield from _missing_file(path, file, base)

@@ -132,6 +132,10 @@ RULES = [
      '37: launch.hostfile: no such file (got "nowhere", expected a file with a host on each line)'),
     ("ranks = 2", 'hosts = "a:2,b:"',
      '37: launch.hosts: not a list of hosts (got "a:2,b:", expected name:ranks, with commas between, as a:2,b:2)'),
+    ("ranks = 2", 'hosts = "-x"',
+     '37: launch.hosts: not a list of hosts (got "-x", expected name:ranks, with commas between, as a:2,b:2)'),
+    ("ranks = 2", 'hosts = "[::1]:2,b,[::1]"',
+     '37: launch.hosts: [::1] is there twice (got "[::1]:2,b,[::1]", expected each host once)'),
     ("ranks = 2", 'hosts = "a:2,a:2"', '37: launch.hosts: a is there twice (got "a:2,a:2", expected each host once)'),
     ('"cosine"', '"cosine"\nwarmup = 4.5',
      "31: schedule.warmup: longer than the training (got 4.5, expected at most the epochs, 4)"),
@@ -144,7 +148,7 @@ RULES = [
     ('"train.csv"', '"other.csv"', '5: data.train: no such file (got "other.csv", expected a path from the folder {folder})'),
     ('"train.csv"', '"folder.csv"', '5: data.train: is a folder (got "folder.csv", expected a file)'),
     ('"train.csv"', '"train.xls"',
-     '5: data.train: unknown kind of file (got "train.xls", expected one of .csv, .csv.gz, .parquet, .npz; '
+     '5: data.train: unknown kind of file (got "train.xls", expected one of .csv, .csv.gz, .tsv, .parquet, .npz; '
      "or a table with features and targets)"),
     ('"train.csv"', '"a\\u0000.csv"',
      '5: data.train: no such file (got "a\\x00.csv", expected a path from the folder {folder})'),
