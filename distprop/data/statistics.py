@@ -70,11 +70,11 @@ def _first_present(array: Blocks) -> Floats:
     """(F,) the first value of each feature that is not NaN, 0 if there is none."""
     first = np.full(array.width, np.nan)
     for block in array.blocks(block_rows(array.width)):
-        open_ = np.isnan(first)
-        if not open_.any():
+        unset = np.isnan(first)
+        if not unset.any():
             break
         row = np.argmax(~np.isnan(block), axis=0)
-        first[open_] = block[row, np.arange(array.width)][open_]
+        first[unset] = block[row, np.arange(array.width)][unset]
     return np.where(np.isnan(first), 0.0, first)
 
 

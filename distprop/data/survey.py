@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 
 from distprop.config.data import Arrays, Data
+from distprop.data.array_table import ArrayTable
 from distprop.data.encoding import Column, Encoding, Target, ordered_labels
 from distprop.data.source import Source, quoted, require_columns, shown
 from distprop.errors import DataError
@@ -40,6 +41,8 @@ def survey(source: Source, data: Data) -> Encoding:
 def _roles(source: Source, data: Data) -> tuple[tuple[str, ...], str | None, tuple[str, ...]]:
     if isinstance(data.train, Arrays):
         return ("target",), "weight" if data.train.weights is not None else None, ("features",)
+    if isinstance(source, ArrayTable) and source.path.suffix != ".npz":
+        raise DataError(f"{source.path}: this is an array of features only; give the file of the targets beside it")
     columns = data.columns
     target = (columns.target,) if isinstance(columns.target, str) else columns.target
     require_columns(source, target, " Name the column to predict by target under [data.columns]")

@@ -262,5 +262,9 @@ def test_files_that_are_not_there_are_named_with_the_likely_one(tmp_path: Path) 
     )
     one_line(lambda: prepare(Data(train=str(tmp_path)), 0, "float32", tmp_path), "this is not a file")
     one_line(lambda: prepare(Data(train=str(tmp_path / "no" / "x.csv")), 0, "float32", tmp_path), "no such file")
+    np.save(tmp_path / "x.npy", IMAGES)
+    one_line(
+        lambda: prepare(Data(train=str(tmp_path / "x.npy")), 0, "float32", tmp_path), "give the file of the targets"
+    )
     (tmp_path / "data.xlsx").write_text("x")
     one_line(lambda: prepare(Data(train=str(tmp_path / "data.xlsx")), 0, "float32", tmp_path), ".csv", ".parquet")

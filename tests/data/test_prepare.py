@@ -257,6 +257,24 @@ def test_a_cache_folder_that_cannot_be_made_is_a_plain_error(table: Path, tmp_pa
     assert "\n" not in str(caught.value)
 
 
+def test_a_full_disk_is_a_plain_error_and_leaves_nothing_behind(tmp_path: Path, cache: Path) -> None:
+    np.save(tmp_path / "x.npy", np.ones((999, 9)))
+    np.save(tmp_path / "y.npy", np.arange(999) % 2)
+    program = f"""{IMPORTS}
+import resource
+from distprop.config.data import Arrays
+from distprop.errors import DataError
+resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
+try:
+    prepare(Data(train=Arrays("x.npy", "y.npy")), 0, "float64", Path("cache"))
+except DataError as error:
+    print(error)"""
+    command = [sys.executable, "-c", program]
+    output = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30).stdout
+    assert output == "cache: File too large; set DISTPROP_CACHE to a folder with room to write\n"
+    assert [path.suffix for path in cache.iterdir()] == [".lock"]
+
+
 def test_statistics_see_the_training_rows_only(tmp_path: Path, cache: Path) -> None:
     path = tmp_path / "t.csv"
     rows = [(n * n / 7, n % 3) for n in range(50)]
