@@ -22,6 +22,13 @@ class Communicator(Protocol):
     def size(self) -> int:
         """How many ranks there are."""
 
+    @property
+    def shares_memory(self) -> bool:
+        """Whether all ranks are on one machine, so that `shared_zeros` works."""
+
+    def shared_zeros(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
+        """An array of zeros that is the same memory on every rank; what one writes the others see after a barrier."""
+
     def barrier(self) -> None:
         """Wait for all ranks."""
 

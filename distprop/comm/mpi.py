@@ -1,9 +1,15 @@
 """MPI ranks, by mpi4py's buffer calls. Importing this file initialises MPI."""
 
+import math
+import os
 from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
+
+os.environ.setdefault("OMPI_MCA_osc", "^ucx")  # that component prints errors when a shared window is made
+
 from mpi4py import MPI
 
 from distprop.comm.communicator import Array
@@ -14,10 +20,31 @@ class Mpi:
         self._comm = comm
         self.rank: int = comm.Get_rank()
         self.size: int = comm.Get_size()
+        machine = comm.Split_type(MPI.COMM_TYPE_SHARED)
+        self.shares_memory: bool = machine.Get_size() == self.size
+        machine.Free()
+        self._windows: list[MPI.Win] = []
         self._slices: dict[tuple[object, ...], list[MPI.Datatype]] = {}
 
+    def shared_zeros(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
+        kind = np.dtype(dtype)
+        size = math.prod(shape) * kind.itemsize
+        window = MPI.Win.Allocate_shared(size if self.rank == 0 else 0, kind.itemsize, comm=self._comm)
+        window.Lock_all()  # for good: barriers and Sync order what ranks read and write
+        self._windows.append(window)
+        memory, _ = window.Shared_query(0)
+        array: Array = np.ndarray(shape, kind, buffer=memory)
+        if self.rank == 0:
+            array[...] = 0
+        self.barrier()
+        return array
+
     def barrier(self) -> None:
+        for window in self._windows:
+            window.Sync()
         self._comm.Barrier()
+        for window in self._windows:
+            window.Sync()
 
     def broadcast(self, text: str) -> str:
         length = np.array([len(text.encode())], dtype=np.int64)

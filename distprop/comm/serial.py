@@ -2,12 +2,19 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
+
 from distprop.comm.communicator import Array
 
 
 class Serial:
     rank = 0
     size = 1
+    shares_memory = True
+
+    def shared_zeros(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
+        return np.zeros(shape, dtype)
 
     def barrier(self) -> None:
         pass

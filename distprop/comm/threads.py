@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from distprop.comm.communicator import Array
 
@@ -20,8 +21,10 @@ class _Team:
 
 
 class Threads:
-    def __init__(self, rank: int, team: _Team) -> None:
-        self.rank = rank
+    """With shares_memory False, ranks behave as if they were on several machines."""
+
+    def __init__(self, rank: int, team: _Team, shares_memory: bool = True) -> None:
+        self.rank, self.shares_memory = rank, shares_memory
         self.size = len(team.offers)
         self._team = team
 
@@ -35,6 +38,10 @@ class Threads:
         result = take(self._team.offers)
         self.barrier()
         return result
+
+    def shared_zeros(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
+        array: Array = self._collect(np.zeros(shape, dtype), lambda offers: offers[0])
+        return array
 
     def broadcast(self, text: str) -> str:
         return self._collect(text, lambda offers: str(offers[0]))
@@ -61,7 +68,7 @@ class Threads:
         self._team.barrier.abort()
 
 
-def run_ranks(size: int, work: Callable[[Threads], Result]) -> list[Result]:
+def run_ranks(size: int, work: Callable[[Threads], Result], shares_memory: bool = True) -> list[Result]:
     """Run work(comm) on `size` ranks; their results by rank, or the first error of any of them."""
     team = _Team(size)
     results: list[Any] = [None] * size
@@ -69,7 +76,7 @@ def run_ranks(size: int, work: Callable[[Threads], Result]) -> list[Result]:
 
     def run(rank: int) -> None:
         try:
-            results[rank] = work(Threads(rank, team))
+            results[rank] = work(Threads(rank, team, shares_memory))
         except BaseException as error:
             errors.append(error)
             team.barrier.abort()

@@ -1,1 +1,1 @@
-"""Compiled kernels: arrays in, arrays out. Outputs come first, then inputs, then sizes; no allocation, no I/O, no MPI."""
+"""Compiled kernels: arrays in, arrays out. Outputs come first, then inputs, then sizes. No allocation, I/O or MPI."""

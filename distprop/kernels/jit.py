@@ -41,7 +41,7 @@ def kernel_cache() -> Path:
 
 
 def kernel(function: Callable[..., Any] | None = None, **options: Any) -> Any:
-    """Compile a function when it is first called, cached on disk, without the interpreter lock, laws of floating point kept."""
+    """Compile when first called, cached on disk, without the interpreter lock, with the laws of floating point kept."""
     if function is None:
         return functools.partial(kernel, **options)
     previous = numba_config.CACHE_DIR  # other users of Numba in this process keep theirs

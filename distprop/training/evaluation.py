@@ -50,6 +50,7 @@ class Evaluator:
     ) -> None:
         self._graph, self._params, self._constants = graph, params, constants
         self._data, self._target, self._comm = data, target, comm
+        self._matrix = data.matrix
         self._class_weights, self._top_k = class_weights, top_k
         self._buffers = Buffers(BLOCK_ROWS, dtype)
         self._labels = np.zeros(BLOCK_ROWS, np.int32)
@@ -100,7 +101,7 @@ class Evaluator:
             indices = np.asarray(data.rows[indices], np.int64)
         program = self._program(rows)
         labels, targets, weights = self._labels[:rows], self._targets[:rows], self._weights[:rows]
-        gather.gather_rows(program.input, data.features, indices)
+        gather.gather_rows(program.input, self._matrix, indices)
         target.gather(targets, labels, data, indices)
         if data.weights is not None:
             gather.gather_values(weights, data.weights, indices)

@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Protocol
 
-import numpy as np
-
 from distprop.comm.communicator import Communicator
 from distprop.comm.exchange import Exchange, make_exchange
 from distprop.comm.shards import owned_shards
@@ -98,6 +96,7 @@ class Training:
         class_weights = target.class_weights(encoding, config.dtype)
         constants, length = self.model.constants(), self.model.layout.length
         self._exchange: Exchange = make_exchange(config.training.exchange, comm, length, shards, config.dtype)
+        self.model = replace(self.model, params=self._exchange.params)
         run = owned_shards(comm.rank, comm.size, shards)
         self._minibatches = Minibatches(
             data, target, config.training.batch_size, run, shards, config.dtype, config.seed, config.training.shuffle,
@@ -105,8 +104,8 @@ class Training:
         )  # fmt: skip
         self._updater = Updater(config.optimizer, self.model.layout, self._exchange.owned, config.dtype)
         self._step = Step(
-            self.model.graph, self.model.layout, constants, self.model.params, self._minibatches, self._exchange,
-            self._updater, shards, config.seed,
+            self.model.graph, self.model.layout, constants, self._minibatches, self._exchange, self._updater,
+            shards, config.seed,
         )  # fmt: skip
         self._evaluator = validation is not None and Evaluator(
             self.model.graph, self.model.named(), constants, validation, target, comm, config.dtype, class_weights,
@@ -140,12 +139,7 @@ class Training:
 
     def checkpoint(self) -> Checkpoint:
         """What a resumed run starts from: a collective."""
-        state = {}
-        for name, slot in self._updater.slots().items():
-            vector = np.zeros(self.model.layout.length, slot.dtype)
-            vector[self._exchange.owned] = slot
-            self._exchange.share(vector)
-            state[name] = vector
+        state = {name: self._exchange.gather(slot) for name, slot in self._updater.slots().items()}
         return Checkpoint(self.progress, self.model.params, state, self._best, self._digest)
 
     def run(self) -> Outcome:
@@ -155,9 +149,8 @@ class Training:
             self._train_epoch()
             history.append(self._end_epoch())
         self._observer.save(self.checkpoint())
-        if self._best is not None:
-            self.model.params[:] = self._best
-        return Outcome(self.model, self.progress, history)
+        params = self.model.params.copy() if self._best is None else self._best
+        return Outcome(replace(self.model, params=params), self.progress, history)
 
     def _train_epoch(self) -> None:
         """The steps that are left of the present epoch."""

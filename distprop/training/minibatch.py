@@ -47,6 +47,7 @@ class Minibatches:
         self.data, self.target, self.batch_size = data, target, batch_size
         self._run, self._shards, self._seed, self._shuffle = run, shards, seed, shuffle
         self._class_weights = class_weights
+        self._matrix = data.matrix
         self._weighted = data.weights is not None or class_weights is not None
         self.positions = np.zeros(batch_size, np.int64)
         self.indices = np.zeros(batch_size, np.int64)
@@ -103,6 +104,6 @@ class Minibatches:
         """features (N, F) = this rank's samples; returns their indices, labels, targets and weights (N, ...)."""
         indices = self.indices[minibatch.rows]
         labels, targets = self.labels[: len(indices)], self.targets[: len(indices)]
-        gather.gather_rows(features, self.data.features, indices)
+        gather.gather_rows(features, self._matrix, indices)
         self.target.gather(targets, labels, self.data, indices)
         return indices, labels, targets, self.weights[minibatch.rows]

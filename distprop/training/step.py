@@ -49,20 +49,19 @@ class Step:
         graph: Graph,
         layout: Layout,
         constants: dict[str, Array],
-        params: Array,
         minibatches: Minibatches,
         exchange: Exchange,
         updater: Updater,
         shards: int,
         seed: int,
     ) -> None:
-        self.graph, self.layout, self.constants, self.params = graph, layout, constants, params
+        self.graph, self.layout, self.constants, self.params = graph, layout, constants, exchange.params
         self.minibatches, self.exchange, self.updater = minibatches, exchange, updater
         self.seconds = Seconds()
         self._shards, self._seed = shards, seed
         self._clock = np.zeros(1, np.int64)
-        self._buffers = Buffers(minibatches.most_rows, params.dtype)
-        self._losses = np.zeros(minibatches.most_rows, params.dtype)
+        self._buffers = Buffers(minibatches.most_rows, self.params.dtype)
+        self._losses = np.zeros(minibatches.most_rows, self.params.dtype)
         self._loss_column = np.zeros((minibatches.most_rows, 1), np.float64)
         self._tree_levels = np.zeros((shards.bit_length(), 1), np.float64)
         own = exchange.owned.stop - exchange.owned.start
@@ -115,7 +114,7 @@ class Step:
             raise NonFiniteError(_non_finite(epoch, number, step, loss, minibatch.total_weight, norm))
         self.updater.update(self.params[self.exchange.owned], gradient, learning_rate, step, norm)
         updated = time.perf_counter()
-        self.exchange.share(self.params)
+        self.exchange.share()
         self._account(begin, gathered, computed, exchanged, updated)
         return StepResult(minibatch.samples, minibatch.total_weight, loss, norm, agreement.wishes)
 
