@@ -168,7 +168,6 @@ def test_overrides_change_values_and_make_tables(tmp_path: Path) -> None:
         "data.train=2024-01-31.csv",
         "data.columns.target=['a']",
         "data.columns.weight=2024-01-31",
-    overrides += ["data.columns.weight=2024-01-31"]
         "optimizer.learning_rate = 1e-3",
     ]
     config = load_config(tmp_path / "c.toml", overrides, check_files=False)
