@@ -52,7 +52,7 @@ def evaluate(path: Path, features: Path, targets: Path | None = None, weights: P
 
 def evaluate_on(model: Model, data: Dataset, top_k: int = 5) -> dict[str, Any]:
     """An evaluation's numbers by name: "rows", "loss" and the others; for classes the "confusion" matrix, as lists."""
-    target = Target(model.network.loss, len(model.encoding.target.classes), model.graph.outputs)
+    target = Target(model.network.loss, model.encoding.target, model.graph.outputs)
     weights = target.class_weights(model.encoding, model.dtype)
     evaluator = Evaluator(
         model.graph, model.named(), model.constants(), data, target, Serial(), model.dtype, weights, top_k
@@ -91,7 +91,7 @@ def describe(path: Path) -> str:
         config = resolve(load_config(path), path.parent)
         encoding = encoding_of(config.data)
     graph = build_graph(config.network.layers, encoding.shape)
-    Target(config.network.loss, len(encoding.target.classes), graph.outputs)
+    Target(config.network.loss, encoding.target, graph.outputs)
     layout = make_layout(graph)
     program = _program_of(config, graph, layout)
     lines = [*summary(encoding), "", *_table(graph, layout), "", "forward", *(f"  {call}" for call in program.forward)]

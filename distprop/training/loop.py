@@ -92,7 +92,7 @@ class Training:
         shards = config.training.shards
         assert shards is not None
         self.model = make_model(config.network, encoding, config.dtype)
-        target = Target(config.network.loss, len(encoding.target.classes), self.model.graph.outputs)
+        target = Target(config.network.loss, encoding.target, self.model.graph.outputs)
         class_weights = target.class_weights(encoding, config.dtype)
         constants, length = self.model.constants(), self.model.layout.length
         self._exchange: Exchange = make_exchange(config.training.exchange, comm, length, shards, config.dtype)

@@ -16,6 +16,7 @@ from distprop.config.losses import (
     MeanSquaredError,
     SoftmaxCrossEntropy,
 )
+from distprop.data import encoding
 from distprop.data.dataset import Dataset
 from distprop.data.encoding import Encoding
 from distprop.errors import ConfigError
@@ -28,7 +29,7 @@ class Target:
     """How the targets of a data set meet the loss of a network."""
 
     loss: Loss
-    classes: int  # 0: the targets are real values
+    encoding: encoding.Target
     outputs: int
 
     def __post_init__(self) -> None:
@@ -45,9 +46,19 @@ class Target:
                 f"the network's last layer has {self.outputs} units, but the targets have {self.classes} classes: "
                 f"set units = {self.classes}"
             )
+        if not self.classes and self.outputs != self.encoding.outputs:
+            return (
+                f"the network's last layer has {self.outputs} units, but a sample has {self.encoding.outputs} target "
+                f"values: set units = {self.encoding.outputs}"
+            )
         if self.loss.class_weights is not None and not self.classes:
             return "class_weights need class labels as targets (got real values)"
         return ""
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are; 0: the targets are real values."""
+        return len(self.encoding.classes)
 
     @property
     def uses_labels(self) -> bool:
