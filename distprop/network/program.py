@@ -39,19 +39,20 @@ class Buffers:
     def __init__(self, rows: int, dtype: npt.DTypeLike) -> None:
         self.rows = rows
         self.dtype = np.dtype(dtype)
-        self._arrays: dict[str, Array] = {}
+        self._arrays: dict[tuple[str, str], Array] = {}
+        self._scratch = np.empty(0, dtype)
 
-    def matrix(self, name: str, rows: int, columns: int) -> Array:
-        """The first `rows` rows of the matrix called `name`."""
-        if name not in self._arrays:
-            self._arrays[name] = np.zeros((self.rows, columns), self.dtype)
-        return self._arrays[name][:rows]
+    def matrix(self, name: str, kind: str, rows: int, columns: int) -> Array:
+        """The first `rows` rows of a matrix that belongs to the value `name`."""
+        if (name, kind) not in self._arrays:
+            self._arrays[name, kind] = np.zeros((self.rows, columns), self.dtype)
+        return self._arrays[name, kind][:rows]
 
     def scratch(self, elements: int) -> Array:
         """Room for a kernel's intermediate results, at least so many elements."""
-        if "scratch" not in self._arrays or self._arrays["scratch"].size < elements:
-            self._arrays["scratch"] = np.empty(elements, self.dtype)
-        return self._arrays["scratch"]
+        if self._scratch.size < elements:
+            self._scratch = np.empty(elements, self.dtype)
+        return self._scratch
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ class _Compiler:
         self.values[INPUT] = self.matrix(INPUT, math.prod(self.graph.input_shape))
         forward = tuple(call for node in self.graph.nodes for call in self.forward_calls(node))
         output = self.graph.nodes[-1]
-        self.slopes[output.name] = self.matrix(f"d({output.name})", math.prod(output.shape))
+        self.slopes[output.name] = self.matrix(output.name, math.prod(output.shape), "gradient")
         backward: list[Call] = []
         if self.gradients:
             learning = self.learning_values()
@@ -129,8 +130,8 @@ class _Compiler:
                     backward += self.backward_calls(node, learning)
         return Program(self.values[INPUT], self.values[output.name], self.slopes[output.name], forward, tuple(backward))
 
-    def matrix(self, name: str, columns: int) -> Array:
-        return self.buffers.matrix(name, self.rows, columns)
+    def matrix(self, name: str, columns: int, kind: str = "value") -> Array:
+        return self.buffers.matrix(name, kind, self.rows, columns)
 
     def learning_values(self) -> set[str]:
         """Values whose gradient is needed: those that depend on a parameter."""
@@ -185,7 +186,7 @@ class _Compiler:
 
     def dense_forward(self, node: Node, layer: Dense, y: Array, x: Array) -> Iterator[Call]:
         plain = layer.activation == "identity"
-        z, z_name = (y, node.name) if plain else (self.matrix(f"{node.name}.z", layer.units), f"{node.name}.z")
+        z, z_name = (y, node.name) if plain else (self.matrix(node.name, layer.units, "z"), f"{node.name}.z")
         w, w_name = self.params[f"{node.name}.weight"], f"{node.name}.weight"
         shapes = f"    # ({self.rows}, {x.shape[1]}) @ {w.shape}"
         if layer.bias:
@@ -202,7 +203,7 @@ class _Compiler:
 
     def dropout_forward(self, node: Node, layer: Dropout, y: Array, x: Array) -> Call:
         assert self.gradients
-        mask = self.matrix(f"{node.name}.mask", x.shape[1])
+        mask = self.matrix(node.name, x.shape[1], "mask")
         keys = (self.gradients.indices[: self.rows], self.gradients.clock, self.gradients.seed, node.number, layer.rate)
         text = f"{node.name}, {node.name}.mask = dropout_forward({node.inputs[0]}, rate={layer.rate})"
         return Call(dropout.dropout_forward, (y, mask, x, *keys), text)
@@ -231,7 +232,7 @@ class _Compiler:
             text = f"{layer.function}_backward(d({node.name}))"
             return text, lambda dx: (kernel, (dx.ravel(), dy.ravel(), x.ravel(), y.ravel()))
         if isinstance(layer, Dropout):
-            mask = self.matrix(f"{node.name}.mask", x.shape[1])
+            mask = self.matrix(node.name, x.shape[1], "mask")
             return f"dropout_backward(d({node.name}), {node.name}.mask)", lambda dx: (
                 dropout.dropout_backward,
                 (dx, dy, mask),
@@ -245,8 +246,8 @@ class _Compiler:
         assert self.gradients
         x, dz, dz_name = self.values[node.inputs[0]], dy, f"d({node.name})"
         if layer.activation != "identity":
-            z, y = self.matrix(f"{node.name}.z", layer.units), self.values[node.name]
-            dz, dz_name = self.matrix(f"d({node.name}.z)", layer.units), f"d({node.name}.z)"
+            z, y = self.matrix(node.name, layer.units, "z"), self.values[node.name]
+            dz, dz_name = self.matrix(node.name, layer.units, "gradient of z"), f"d({node.name}.z)"
             text = f"{dz_name} = {layer.activation}_backward(d({node.name}))"
             yield Call(activations.BACKWARD[layer.activation], (dz.ravel(), dy.ravel(), z.ravel(), y.ravel()), text)
         for views, bounds in zip(self.gradients.partials, self.gradients.bounds, strict=True):
@@ -274,10 +275,10 @@ class _Compiler:
         """Write a gradient of the value `name`; where one has been written already, add to it."""
         columns = self.values[name].shape[1]
         if name not in self.slopes:
-            self.slopes[name] = self.matrix(f"d({name})", columns)
+            self.slopes[name] = self.matrix(name, columns, "gradient")
             yield Call(*make(self.slopes[name]), f"d({name}) = {text}")
             return
-        more = self.matrix(f"more of d({name})", columns)
+        more = self.matrix(name, columns, "more gradient")
         yield Call(*make(more), f"more = {text}")
         yield Call(elementwise.accumulate, (self.slopes[name], more), f"d({name}) += more")
 
@@ -288,7 +289,7 @@ class _Compiler:
         elif name in self.slopes:
             yield Call(elementwise.accumulate, (self.slopes[name], dy), f"d({name}) += d({source})")
         else:
-            self.slopes[name] = self.matrix(f"d({name})", dy.shape[1])
+            self.slopes[name] = self.matrix(name, dy.shape[1], "gradient")
             yield Call(elementwise.copy_into_columns, (self.slopes[name], dy, 0), f"d({name}) = d({source})")
 
 
