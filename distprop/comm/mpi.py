@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +33,7 @@ class Mpi:
         window = MPI.Win.Allocate_shared(size if self.rank == 0 else 0, kind.itemsize, comm=self._comm)
         window.Lock_all()  # for good: barriers and Sync order what ranks read and write
         self._windows.append(window)
-        memory, _ = window.Shared_query(0)
+        memory: Any = window.Shared_query(0)[0]
         array: Array = np.ndarray(shape, kind, buffer=memory)
         if self.rank == 0:
             array[...] = 0
