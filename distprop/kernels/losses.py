@@ -57,9 +57,7 @@ def binary_cross_entropy(losses, dz, z, targets, weights, scale):
     """l = mean over outputs of softplus(z) - t z, from logits z; dl/dz = (sigmoid(z) - t) / O."""
     zero = z.dtype.type(0)
     d, y, t = dz.ravel(), z.ravel(), targets.ravel()
-    for i in range(
-        d.size
-    ):  # softplus(z) = max(z, 0) + softplus(-|z|): so large terms cancel before small ones are added
+    for i in range(d.size):  # softplus(z) = max(z, 0) + softplus(-|z|): large terms cancel before the small one comes
         d[i] = ((y[i] if y[i] > zero else zero) - t[i] * y[i]) + softplus(-abs(y[i]))
     _weighted_means(losses, dz, weights)
     for i in range(d.size):
