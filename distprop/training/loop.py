@@ -190,12 +190,14 @@ class Training:
         training = self._config.training
         monitor = training.monitor
         score = -numbers[monitor] if monitor.endswith("accuracy") else numbers[monitor]
-        if progress.best is None or score < progress.best:
+        known = math.isfinite(score)  # a validation loss may overflow where the training loss doesn't
+        if known and (progress.best is None or score < progress.best):
             progress = replace(progress, best=score, best_epoch=progress.epoch)
             if monitor.startswith("validation"):
                 self._best = self.model.params.copy()
         stopping = training.early_stopping
-        better = progress.anchor is None or score < progress.anchor - (stopping.min_delta if stopping else 0.0)
+        margin = stopping.min_delta if stopping else 0.0
+        better = known and (progress.anchor is None or score < progress.anchor - margin)
         progress = replace(
             progress,
             anchor=score if better else progress.anchor,

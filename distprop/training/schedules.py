@@ -49,7 +49,7 @@ class LearningRate:
         return self._own(step - self._warmup, plateau)
 
     def observe(self, plateau: PlateauState, monitored: float) -> PlateauState:
-        """The state after an epoch that ended with this number; lower is better, NaN is no improvement."""
+        """The state after an epoch with this number; lower is better, what is not finite is no improvement."""
         if isinstance(self._schedule, declared.Plateau):
             return observe(self._schedule, plateau, monitored)
         return plateau
@@ -63,7 +63,7 @@ class LearningRate:
 
 def observe(schedule: declared.Plateau, state: PlateauState, monitored: float) -> PlateauState:
     """After `patience` epochs without improvement (0 is like 1), lower the factor and start to count again."""
-    if not math.isnan(monitored) and (state.best is None or monitored < state.best - schedule.min_delta):
+    if math.isfinite(monitored) and (state.best is None or monitored < state.best - schedule.min_delta):
         return replace(state, best=monitored, waited=0)
     if state.waited + 1 < schedule.patience:
         return replace(state, waited=state.waited + 1)
