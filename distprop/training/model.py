@@ -169,11 +169,15 @@ def load_model(path: Path) -> Model:
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Array], about: Mapping[str, object]) -> None:
-    """Write arrays and a JSON object to a safetensors file: temporary name, fsync, rename, fsync of the folder."""
+    """Write arrays, a JSON object and the SHA-256 of both to a safetensors file, which appears whole or not at all.
+
+    Temporary name, fsync, rename, fsync of the folder. Raises CheckpointError that names the file.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
-        save_file(arrays, temporary, metadata={"distprop": json.dumps(about, sort_keys=True, allow_nan=False)})
+        text = json.dumps(about, sort_keys=True, allow_nan=False)
+        save_file(arrays, temporary, metadata={"distprop": text, "sha256": _content_digest(text, arrays)})
         _sync(temporary)
         temporary.replace(path)
         _sync(path.parent)
@@ -183,18 +187,30 @@ def save_tensors(path: Path, tensors: Mapping[str, Array], about: Mapping[str, o
 
 
 def load_tensors(path: Path) -> tuple[dict[str, object], dict[str, Array]]:
-    """Read what save_tensors wrote. Raises CheckpointError that names the file."""
+    """Read what save_tensors wrote. Raises CheckpointError that names the file if any bit of it is wrong."""
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
-            about = json.loads((file.metadata() or {}).get("distprop", "null"))
+            metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file") from None
     except (OSError, ValueError, safetensors.SafetensorError) as error:
         raise CheckpointError(f"{path}: can't be read: {error}") from None
-    if not isinstance(about, dict):
+    if "distprop" not in metadata:
         raise CheckpointError(f"{path}: not a file of distprop's")
+    if metadata.get("sha256") != _content_digest(metadata["distprop"], tensors):
+        raise CheckpointError(f"{path}: damaged: its content has another SHA-256 than when it was written")
+    about: dict[str, object] = json.loads(metadata["distprop"])
     return about, tensors
+
+
+def _content_digest(about: str, tensors: Mapping[str, Array]) -> str:
+    digest = hashlib.sha256(about.encode())
+    for name in sorted(tensors):
+        array = np.ascontiguousarray(tensors[name])
+        digest.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(array.data)
+    return digest.hexdigest()
 
 
 def _sync(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import fcntl
 import hashlib
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -46,7 +47,7 @@ def train_run(
     digest = hashlib.sha256(f"{config_digest(config)} {material.digest}".encode()).hexdigest()
     compile_kernels(config, material, observer.compiling)
     training = Training(config, comm, material.data, material.validation, material.encoding, observer, digest)
-    checkpoint = load_checkpoint(run.checkpoints, digest)
+    checkpoint = load_checkpoint(run.checkpoints, digest, sys.stderr if comm.rank == 0 else None)
     if checkpoint:
         training.restore(checkpoint)
     observer.training(training.progress, training.total_steps, training.steps_per_epoch)
