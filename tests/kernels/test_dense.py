@@ -1,6 +1,10 @@
 """The products of a fully connected layer, bit for bit, against plain loops in the order that the laws prescribe."""
 
+import os
+import subprocess
+import sys
 from itertools import pairwise
+from pathlib import Path
 
 import numba
 import numpy as np
@@ -141,3 +145,110 @@ def test_the_gradients_of_the_parameters_sum_the_shards_over_the_tree(i, o, boun
     equal_bits(dw, tree([chains(x[shard].T, d[shard]) for shard in shards]))
     equal_bits(db, tree([sum_of_rows(d[shard]) for shard in shards]))
     equal_bits(run(dense.dense_backward_weights, [(i, o)], x, d, rows, layer=(i, o), shards=len(shards)), dw)
+
+
+@pytest.mark.parametrize("rows", [[], [0, 29], [0, 1, 2, 29], [0, 13, 29]])
+def test_rows_have_the_same_bits_wherever_and_with_whomever_they_are_computed(rows):
+    (i, o), dtype = (50, 35), np.float32
+    x, d, w, b = numbers((29, i), dtype), numbers((29, o), dtype), numbers((i, o), dtype), numbers((o,), dtype)
+    y = run(dense.dense_forward, [(29, o)], x, w, b, layer=(i, o))
+    dx = run(dense.dense_backward_input, [(29, i)], d, w, layer=(i, o))
+    for first, end in pairwise(rows):
+        part = run(dense.dense_forward, [(end - first, o)], x[first:end], w, b, layer=(i, o))
+        equal_bits(part, y[first:end])
+        equal_bits(run(dense.dense_backward_input, [(end - first, i)], d[first:end], w, layer=(i, o)), dx[first:end])
+
+
+@pytest.mark.parametrize(("n", "i", "o"), [(5, 70, 40), (70, 40, 20)])
+def test_transposing_samples_or_weights_gives_the_same_bits(n, i, o):
+    d, w = numbers((n, o), np.float32), numbers((i, o), np.float32)
+    few_rows = n * (i + o) < i * o
+    assert few_rows == (n == 5), "one shape for each way"
+    equal_bits(run(dense.dense_backward_input, [(n, i)], d, w, layer=(i, o)), chains(d, w.T))
+
+
+def test_no_rows_give_no_results_and_zero_gradients():
+    x, d, w, b = (np.ones(shape, np.float32) for shape in ((0, 5), (0, 3), (5, 3), (3,)))
+    assert run(dense.dense_forward, [(0, 3)], x, w, b, layer=(5, 3)).size == 0
+    assert run(dense.dense_backward_input, [(0, 5)], d, w, layer=(5, 3)).size == 0
+    dw, db = run(dense.dense_backward_params, [(5, 3), (3,)], x, d, np.array([0, 0]), layer=(5, 3))
+    equal_bits(dw, np.zeros((5, 3), np.float32))
+    equal_bits(db, np.zeros(3, np.float32))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_value_that_is_not_finite_reaches_exactly_what_depends_on_it(value):
+    x, d, w, b = (np.ones(shape, np.float32) for shape in ((9, 20), (9, 18), (20, 18), (18,)))
+    x[4, 7] = d[2, 17] = value
+    y = run(dense.dense_forward, [(9, 18)], x, w, b, layer=(20, 18))
+    dx = run(dense.dense_backward_input, [(9, 20)], d, w, layer=(20, 18))
+    dw, db = run(dense.dense_backward_params, [(20, 18), (18,)], x, d, np.array([0, 3, 9]), layer=(20, 18), shards=2)
+    assert np.flatnonzero(~np.isfinite(y).all(axis=1)).tolist() == [4]
+    assert np.flatnonzero(~np.isfinite(dx).all(axis=1)).tolist() == [2]
+    assert np.flatnonzero(~np.isfinite(dw).all(axis=0)).tolist() == [*range(18)]
+    assert (~np.isfinite(dw)).sum() == 20 + 18 - 1
+    assert np.flatnonzero(~np.isfinite(db)).tolist() == [17]
+
+
+def test_scratch_may_start_anywhere():
+    (n, i, o), bounds = (20, 9, 40), np.arange(0, 21, 2)
+    x, d, w = numbers((n, i), np.float32), numbers((n, o), np.float32), numbers((i, o), np.float32)
+    size = dense.scratch_elements(i, o, 10, np.float32)
+    buffer = np.full(size + 64, 12345, np.float32)
+    for start in range(0, 32, 5):
+        dw, dx = np.empty_like(w), np.empty_like(x)
+        dense.dense_backward_weights(dw, x, d, bounds, buffer[start : start + size])
+        dense.dense_backward_input(dx, d, w, buffer[start : start + size])
+        assert (buffer[start + size :] == 12345).all()
+        equal_bits(dw, tree([chains(x[a:b].T, d[a:b]) for a, b in pairwise(bounds)]))
+        equal_bits(dx, chains(d, w.T))
+
+
+DIGEST = """
+import hashlib, sys
+import numpy as np
+from distprop.kernels import dense
+
+dtype = sys.argv[1]
+state = hashlib.sha256()
+for n, i, o in ((37, 29, 83), (6, 100, 70)):
+    random = np.random.default_rng(1)
+    x, d, w, b = (random.standard_normal(shape).astype(dtype) for shape in ((n, i), (n, o), (i, o), (o,)))
+    y, dx, dw, db = (np.full_like(array, np.nan) for array in (d, x, w, b))
+    scratch = np.empty(dense.scratch_elements(i, o, 7, dtype), dtype)
+    dense.dense_forward(y, x, w, b, scratch)
+    dense.dense_backward_input(dx, d, w, scratch)
+    dense.dense_backward_params(dw, db, x, d, np.arange(8) * n // 7, scratch)
+    for array in (y, dx, dw, db):
+        state.update(array.tobytes())
+print(state.hexdigest())
+"""
+
+
+def digest(dtype, cpu=None, features=None):
+    """The digest of all products, in a new process that compiles for a CPU type; without one, for this machine."""
+    target = {"NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": features} if cpu else {}
+    done = subprocess.run(
+        [sys.executable, "-c", DIGEST, dtype],
+        env={**os.environ, **target},
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=True,
+    )
+    return done.stdout
+
+
+def test_code_for_a_cpu_without_long_registers_gives_the_same_bits():
+    assert digest("float32", "haswell", "+avx2,+fma") == digest("float32")
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_code_for_every_cpu_gives_the_same_bits(dtype):
+    targets = {"generic": "", "x86-64": "+sse2", "haswell": "+avx2,+fma", "znver3": "+avx2,+fma"}
+    if "avx512f" in Path("/proc/cpuinfo").read_text():
+        targets["skylake-avx512"] = "+avx512f,+avx512vl,+avx512dq,+avx512bw,+avx2,+fma"
+    digests = {cpu: digest(dtype, cpu, features) for cpu, features in targets.items()}
+    assert set(digests.values()) == {digest(dtype)}, digests
