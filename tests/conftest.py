@@ -15,11 +15,11 @@ TOKEN = "DISTPROP_TEST_TOKEN"
 
 
 class Commands:
-    """Runs commands whose processes can all be found again, as each inherits the token of its test."""
+    """Runs commands whose processes can all be found again, as each inherits the token of its command."""
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self.token = secrets.token_hex(8)
+        self.tokens: list[str] = []
 
     def __call__(
         self,
@@ -41,37 +41,39 @@ class Commands:
         folder: Path | None = None,
     ) -> Iterator["subprocess.Popen[str]"]:
         """A running command; at the end it must have ended, with all that it started."""
+        token = secrets.token_hex(8)
+        self.tokens.append(token)
         process = subprocess.Popen(
             [str(argument) for argument in arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1", **(environment or {}), TOKEN: self.token},
+            env={**os.environ, "OMP_NUM_THREADS": "1", **(environment or {}), TOKEN: token},
             cwd=folder or self.folder,
             start_new_session=True,
         )
         with process:
             try:
                 yield process
-                left = [f"{found.pid} {found.cmdline()}" for found in self.members() if found.pid != process.pid]
+                left = [f"{found.pid} {found.cmdline()}" for found in self.members([token]) if found.pid != process.pid]
                 assert not left, f"left behind: {left}"
             finally:
-                self.kill()
+                self.kill([token])
 
-    def members(self) -> list[psutil.Process]:
-        """All processes of this test that still run."""
+    def members(self, tokens: Sequence[str]) -> list[psutil.Process]:
+        """All processes of these commands that still run."""
         found = []
         for process in psutil.process_iter():
             try:
-                if process.environ().get(TOKEN) == self.token and process.status() != psutil.STATUS_ZOMBIE:
+                if process.environ().get(TOKEN) in tokens and process.status() != psutil.STATUS_ZOMBIE:
                     found.append(process)
             except (psutil.Error, OSError):
                 continue
         return found
 
-    def kill(self) -> None:
-        for process in self.members():
+    def kill(self, tokens: Sequence[str]) -> None:
+        for process in self.members(tokens):
             try:
                 process.kill()
             except psutil.NoSuchProcess:
@@ -83,7 +85,7 @@ def run_command(tmp_path: Path) -> Iterator[Commands]:
     """Call it to run a command with a time limit, or `.start` one; see `Commands`."""
     commands = Commands(tmp_path)
     yield commands
-    commands.kill()
+    commands.kill(commands.tokens)
 
 
 @pytest.fixture
@@ -94,3 +96,19 @@ def distprop(run_command: Commands) -> Callable[..., subprocess.CompletedProcess
         return run_command([sys.executable, "-m", "distprop.cli", *arguments], **options)  # type: ignore[arg-type]
 
     return run
+
+
+@pytest.fixture
+def mpirun(tmp_path: Path) -> Callable[[int], list[str]]:
+    """Call it with a number of ranks for a user's own mpirun command, without the program: of whichever MPI is here."""
+    from distprop.environment import LAUNCHED
+    from distprop.launch.command import mpirun_command
+    from distprop.launch.machine import this_machine
+    from distprop.launch.mpi import find_mpi
+
+    def command(ranks: int) -> list[str]:
+        whole = mpirun_command(find_mpi(), [], ranks, (), this_machine(), str(tmp_path))
+        variables = [f"{name}={value}" for name, value in whole.environment.items() if name != LAUNCHED]
+        return ["env", *variables, *whole.arguments]
+
+    return command
