@@ -59,6 +59,7 @@ CSV: dict[str, tuple[str | bytes, dict[str, Any], tuple[str, ...]]] = {
     ),
     "missing number": ("a,target\n1,0\n,1\n", {}, ('line 3, column "a": the value is missing', 'missing = "mean"')),
     "not a number": ("a,target\n1,0\nNaN,1\n", {}, ('line 3, column "a": the value is missing',)),
+    "missing number, far below": ("x,target\n" + "1,0\n2,1\n" * 199_999 + ",1\n", {}, ('line 400000, column "x"',)),
     "missing category": ("a,target\nx,0\n,1\n", {}, ('line 3, column "a": the category is missing',)),
     "missing class": ("a,target\n1,0\n2,1\n3,NA\n", {"missing": "mean"}, ('line 4, column "target": the class',)),
     "missing value": (

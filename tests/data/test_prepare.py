@@ -182,7 +182,7 @@ def test_missing_elements_of_an_array_take_the_mean_of_their_own_place(tmp_path:
 
 def test_chunks_of_any_size_give_the_same_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(2)
-    lines = [f"{a:.5f},{b:.3e},c{n % 5},{n % 3}" for n, (a, b) in enumerate(rng.standard_normal((9001, 2)))]
+    lines = [f'{a:.5f},{b:.3e},"c\n{n % 5}",{n % 3}' for n, (a, b) in enumerate(rng.standard_normal((9001, 2)))]
     (tmp_path / "t.csv").write_text("a,b,c,target\n" + "\n".join(lines))
     np.save(tmp_path / "x.npy", rng.standard_normal((9001, 3)))
     np.save(tmp_path / "y.npy", rng.integers(0, 4, 9001))
