@@ -125,10 +125,14 @@ def load(path: str | Path) -> Model:
 
 @dataclass(frozen=True)
 class Result:
-    """What `train` returns. history: the numbers of each epoch by name, such as "loss" and "validation_accuracy"."""
+    """What `train` returns. history: the numbers of each epoch by name, such as "loss" and "validation_accuracy".
+
+    rank: the number of this process, 0 if it is the only one. The rest is the same on every rank.
+    """
 
     model: Model
     history: list[dict[str, float]]
+    rank: int
 
 
 def train(
@@ -196,7 +200,7 @@ def train(
         config = _resolve_in_memory(config, material)
     show = _show if verbose and comm.rank == 0 else None
     outcome = _train_in(Path(run), config, material, comm, show) if run else _train(config, material, comm, show)
-    return Result(Model(outcome.model), outcome.history)
+    return Result(Model(outcome.model), outcome.history, comm.rank)
 
 
 def _communicator() -> Communicator:
