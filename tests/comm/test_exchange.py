@@ -1,0 +1,108 @@
+"""The exchange: the gradient's bits are those of the tree over shards, on any number of ranks."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+
+from distprop.comm.exchange import make_exchange
+from distprop.comm.serial import Serial
+from distprop.comm.threads import run_ranks
+from distprop.errors import UsageError
+from distprop.kernels.norms import BLOCK
+
+LENGTHS = (1, 7, BLOCK - 1, BLOCK, 3 * BLOCK + 5)
+SHARES = pytest.mark.parametrize("shares_memory", [True, False])
+
+
+def leaves(shards, length, dtype):
+    """One gradient a shard."""
+    return np.random.default_rng(shards * 100 + length).normal(size=(shards, length)).astype(dtype)
+
+
+def tree_sum(rows):
+    """The definition, by recursion."""
+    if len(rows) == 1:
+        return rows[0].copy()
+    left = 1
+    while 2 * left < len(rows):
+        left *= 2
+    return tree_sum(rows[:left]) + tree_sum(rows[left:])
+
+
+def reduced(form, shards, length, dtype, comm):
+    """Two steps on one rank, so that what is left of the first one would be noticed in the second."""
+    exchange = make_exchange(form, comm, length, shards, dtype)
+    for _ in range(2):
+        for part, (first, last) in zip(exchange.partials, exchange.nodes, strict=True):
+            part[:] = tree_sum(leaves(shards, length, dtype)[first:last])  # as a backward pass would leave it
+        gradient = exchange.reduce().copy()
+        exchange.agree(np.zeros((len(exchange.nodes), 1)), np.zeros(-(-len(gradient) // BLOCK)), 0)
+        exchange.params[exchange.owned] = gradient
+        exchange.share()
+        params = exchange.params.copy()
+    return exchange.owned, gradient, params, exchange.gather(gradient)
+
+
+@SHARES
+@pytest.mark.parametrize("size", range(1, 9))
+def test_the_ordered_gradient_has_the_bits_of_the_tree(size, shares_memory):
+    for shards in {size, 8, 13}:
+        for length in LENGTHS:
+            expected = tree_sum(leaves(shards, length, np.float32))
+            work = partial(reduced, "ordered", shards, length, np.float32)
+            results = run_ranks(size, work, shares_memory)
+            for owned, gradient, params, gathered in results:
+                assert gradient.dtype == np.float32
+                assert gradient.tobytes() == expected[owned].tobytes()
+                assert params.tobytes() == gathered.tobytes() == expected.tobytes()
+            assert [i for owned, *_ in results for i in range(length)[owned]] == list(range(length))
+
+
+def test_another_order_would_have_been_noticed():
+    rows = leaves(8, 64, np.float32)
+    assert tree_sum(rows).tobytes() != rows.sum(axis=0, dtype=np.float32).tobytes()
+    assert tree_sum(rows).tobytes() != tree_sum(rows[::-1]).tobytes()
+
+
+@SHARES
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 8])
+def test_the_allreduce_form_is_equal_up_to_rounding(size, shares_memory):
+    rows = leaves(8, 1500, np.float64)
+    results = run_ranks(size, partial(reduced, "allreduce", 8, 1500, np.float64), shares_memory)
+    for owned, gradient, *_ in results:
+        assert owned == slice(0, 1500)
+        np.testing.assert_allclose(gradient, rows.sum(axis=0), atol=1e-12 * np.abs(rows).sum(axis=0).max())
+
+
+@SHARES
+@pytest.mark.parametrize("form", ["ordered", "allreduce"])
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 8])
+def test_every_rank_knows_the_same_totals_blocks_and_wishes(size, form, shares_memory):
+    shards, length = 13, 4 * BLOCK + 3
+    tails = leaves(shards, 2, np.float64)
+    blocks = np.arange(1.0, 6.0)
+
+    def work(comm):
+        exchange = make_exchange(form, comm, length, shards, np.float32)
+        mine = np.stack([tree_sum(tails[first:last]) for first, last in exchange.nodes])
+        own = exchange.owned
+        agreement = exchange.agree(mine, blocks[own.start // BLOCK : -(-own.stop // BLOCK)], 1 << comm.rank)
+        return agreement.totals.tobytes(), agreement.blocks.tolist(), agreement.wishes
+
+    expected = (tree_sum(tails).tobytes(), blocks.tolist(), (1 << size) - 1)
+    assert run_ranks(size, work, shares_memory) == [expected] * size
+
+
+@pytest.mark.parametrize("form", ["ordered", "allreduce"])
+def test_more_ranks_than_shards_is_one_error_that_names_the_cure(form):
+    with pytest.raises(
+        UsageError, match=r"5 ranks, but .* only 4 shards: .* set shards = 5 or more under \[training\]"
+    ):
+        run_ranks(5, lambda comm: make_exchange(form, comm, 10, 4, np.float32))
+
+
+def test_one_rank_alone_reads_its_gradient_where_it_was_written():
+    exchange = make_exchange("ordered", Serial(), 100, 8, np.float32)
+    assert exchange.nodes == ((0, 8),) and exchange.owned == slice(0, 100)
+    assert np.shares_memory(exchange.reduce(), exchange.partials)
