@@ -13,6 +13,7 @@ from distprop.launch.command import Command
 
 # Every process of one start has this variable. MPICH gives each rank a session and a group of its own: they don't tell.
 TOKEN = "DISTPROP_LAUNCH_TOKEN"
+KILL_S = 10.0  # a process that hangs in a dead file system can't be killed; don't wait for it for ever
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,13 @@ class Processes:
                 self.mpirun.wait(grace_s)
             except subprocess.TimeoutExpired:
                 self.mpirun.kill()
-        while left := self.members():
+        deadline = time.monotonic() + KILL_S
+        while (left := self.members()) and time.monotonic() < deadline:
             for pid in left:
                 self._signal(pid, signal.SIGKILL)
             self.mpirun.poll()
             time.sleep(0.01)
-        self.mpirun.wait()
+        self.mpirun.poll()
 
     def members(self) -> list[int]:
         """Processes of this start that still run."""

@@ -117,7 +117,7 @@ def _phase(run: RunDirectory) -> str | None:
     return None if status is None else str(status["phase"])
 
 
-def _outcome(run: RunDirectory, stop: Stop, code: int) -> dict[str, Any]:
+def _outcome(run: RunDirectory, stop: Stop, code: int | None) -> dict[str, Any]:
     """Only what the ranks wrote counts: mpirun ends with 0 after some failures, and with others after success."""
     status = run.read_status() or {"phase": None}
     if status["phase"] == "done":
@@ -137,10 +137,10 @@ def _describe(failure: Failure) -> str:
     return text if "\n" not in text else f"{text}\nrank {failure.rank} ended with {failure.kind}; the run has ended"
 
 
-def _mpirun_failed(run: RunDirectory, code: int) -> str:
+def _mpirun_failed(run: RunDirectory, code: int | None) -> str:
     lines = run.mpirun_log.read_text(encoding="utf-8", errors="replace").splitlines()
     said = [line for line in lines if line.strip()][-LOG_LINES:]
-    ending = f"signal {-code}" if code < 0 else f"code {code}"
+    ending = "still there" if code is None else f"signal {-code}" if code < 0 else f"code {code}"
     return "\n".join(
         [*said, f"the ranks ended (mpirun: {ending}) before the run was done; all of their output: {run.mpirun_log}"]
     )
