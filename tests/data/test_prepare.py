@@ -294,6 +294,18 @@ def test_statistics_see_the_training_rows_only(tmp_path: Path, cache: Path) -> N
     assert statistics.rows == 35
 
 
+def test_the_mean_for_missing_values_is_that_of_the_training_rows(tmp_path: Path, cache: Path) -> None:
+    values = [None if n % 5 == 0 else n * n for n in range(30)]
+    path = tmp_path / "t.csv"
+    path.write_text("x,target\n" + "".join(f"{'' if x is None else x},{n % 2}\n" for n, x in enumerate(values)))
+    dataset, prepared = arrays_of(Data(train=str(path), validation_fraction=0.4, missing="mean"), cache)
+    present = [values[n] for n in np.asarray(dataset.rows) if values[n] is not None]
+    mean = sum(present) / len(present)
+    assert prepared.encoding.columns[0].fill == pytest.approx((mean,), rel=1e-15)
+    filled = [mean if x is None else x for x in values]
+    np.testing.assert_allclose(dataset.features[:, 0], filled, rtol=1e-15)
+
+
 def test_the_seed_decides_the_validation_rows_and_nothing_else_does(tmp_path: Path, cache: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("x,target\n" + "".join(f"{n},{n % 2}\n" for n in range(40)))
