@@ -62,7 +62,7 @@ def test_the_ordered_gradient_has_the_bits_of_the_tree(size, shares_memory):
 def test_another_order_would_have_been_noticed():
     rows = leaves(8, 64, np.float32)
     assert tree_sum(rows).tobytes() != rows.sum(axis=0, dtype=np.float32).tobytes()
-    assert tree_sum(rows).tobytes() != tree_sum(rows[::-1]).tobytes()
+    assert tree_sum(rows).tobytes() != tree_sum(np.roll(rows, 1, axis=0)).tobytes()
 
 
 @SHARES
