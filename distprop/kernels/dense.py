@@ -7,7 +7,7 @@ parameters are sums of such chains, one a shard, over the tree of the shards.
 import numpy as np
 import numpy.typing as npt
 
-from distprop.kernels.jit import inlined, kernel
+from distprop.kernels.jit import kernel, pasted
 from distprop.kernels.matmul import (
     MAX_ROWS,
     MAX_VECTORS,
@@ -32,7 +32,7 @@ def scratch_elements(inputs: int, outputs: int, shards: int, dtype: npt.DTypeLik
     return columns * (2 + max(outputs + BLOCK_ROWS, stack))
 
 
-@inlined
+@pasted
 def _zeros_first(scratch):
     """A row of zeros for tiles to start from, at the start of a cache line, and the scratch behind it."""
     columns = TILE_BYTES // scratch.itemsize
@@ -42,19 +42,25 @@ def _zeros_first(scratch):
     return zeros, scratch[skipped + columns :]
 
 
-@inlined
+@pasted
+def _panel(c, at_c, ldc, start, at_start, a, at_a, b, at_b, ldb, rows, depth, width):
+    """c (rows, width) = a (rows, depth) b (depth, width) + start (width,), each flat from an offset; a has no gaps."""
+    for i in range(0, rows, MAX_ROWS):
+        product_tile(
+            min(MAX_ROWS, rows - i), c, at_c + i * ldc, ldc, start, at_start, 0,
+            a, at_a + i * depth, depth, 1, b, at_b, ldb, depth, width,
+        )  # fmt: skip
+
+
+@pasted
 def _product(y, x, w, start, start_step):
     """y = x w + start; start_step says whether start has a value for each column (1) or is a block of zeros (0)."""
     (rows, inputs), outputs = x.shape, w.shape[1]
+    y, x, w = y.reshape(y.size), x.reshape(x.size), w.reshape(w.size)
     columns = TILE_BYTES // y.itemsize
     for j in range(0, outputs, columns):
         width = min(columns, outputs - j)
-        for i in range(0, rows, MAX_ROWS):
-            height = min(MAX_ROWS, rows - i)
-            product_tile(
-                height, y, i * outputs + j, outputs, start, j * start_step, 0,
-                x, i * inputs, inputs, 1, w, j, outputs, inputs, width,
-            )  # fmt: skip
+        _panel(y, j, outputs, start, j * start_step, x, 0, w, j, outputs, rows, inputs, width)
 
 
 @kernel
@@ -70,10 +76,9 @@ def dense_forward_without_bias(y, x, w, scratch):
     _product(y, x, w, zeros, 0)
 
 
-@inlined
-def _tree_product(dw, x, x_row, x_k, d, bounds, stack):
-    """dw (I, O) = tree over shards of x^T d; x[i, k] lies at i * x_row + k * x_k."""
-    inputs, outputs = dw.shape
+@pasted
+def _tree_product(dw, x, x_row, x_k, d, bounds, stack, inputs, outputs):
+    """dw (I, O) = tree over shards of x^T d, all flat; x for input i and row k lies at i x_row + k x_k."""
     columns = TREE_TILE_BYTES // dw.itemsize
     for first in range(0, outputs, TREE_TILES * columns):  # so much of d stays in the second cache
         end = min(first + TREE_TILES * columns, outputs)
@@ -89,27 +94,33 @@ def _tree_product(dw, x, x_row, x_k, d, bounds, stack):
 def dense_backward_weights(dw, x, d, bounds, scratch):
     """dw (I, O) = tree over shards of x^T d.
 
-    bounds (shards + 1,) int64: shard s has the rows bounds[s] to bounds[s + 1] of x and d; at least one shard; it
-    may be empty.
+    bounds (shards + 1,) int64: shard s has the rows bounds[s] to bounds[s + 1] of x and d, perhaps
+    none; at least one shard.
     """
+    flat_d = d.reshape(d.size)
     _, stack = _zeros_first(scratch)
-    _tree_product(dw, x, 1, x.shape[1], d, bounds, stack)
+    _tree_product(
+        dw.reshape(dw.size), x.reshape(x.size), 1, x.shape[1], flat_d, bounds, stack, dw.shape[0], dw.shape[1]
+    )
 
 
 @kernel
 def dense_backward_params(dw, db, x, d, bounds, scratch):
     """dw (I, O) = tree over shards of x^T d; db (O,) = tree over shards of the sums of their rows of d.
 
-    bounds (shards + 1,) int64: shard s has the rows bounds[s] to bounds[s + 1] of x and d; at least one shard; it
-    may be empty.
+    bounds (shards + 1,) int64: shard s has the rows bounds[s] to bounds[s + 1] of x and d, perhaps
+    none; at least one shard.
     """
+    flat_d = d.reshape(d.size)
     ones, stack = _zeros_first(scratch)
-    _tree_product(dw, x, 1, x.shape[1], d, bounds, stack)
+    _tree_product(
+        dw.reshape(dw.size), x.reshape(x.size), 1, x.shape[1], flat_d, bounds, stack, dw.shape[0], dw.shape[1]
+    )
     ones[0] = 1  # the sum of d's rows is the product with a matrix of ones: one times d is exact
-    _tree_product(db.reshape(1, db.size), ones, 0, 0, d, bounds, stack)
+    _tree_product(db, ones, 0, 0, flat_d, bounds, stack, 1, db.size)
 
 
-@inlined
+@pasted
 def _transpose(target, at_target, ldt, source, at_source, lds, rows, columns):
     """target[j, i] = source[i, j] for i < rows and j < columns."""
     lanes = VECTOR_BYTES // target.itemsize
@@ -121,45 +132,37 @@ def _transpose(target, at_target, ldt, source, at_source, lds, rows, columns):
             )  # fmt: skip
 
 
-@inlined
-def _input_by_transposed_weights(dx, d, w, zeros, panel):
+@pasted
+def _input_by_transposed_weights(dx, d, w, zeros, panel, rows, inputs, outputs):
     """dx = d w^T for many rows: w is transposed, in panels of as many inputs as a tile has columns."""
-    (rows, outputs), inputs = d.shape, w.shape[0]
     columns = zeros.size
     for j in range(0, inputs, columns):
         width = min(columns, inputs - j)
         _transpose(panel, 0, columns, w, j * outputs, outputs, width, outputs)
-        for i in range(0, rows, MAX_ROWS):
-            product_tile(
-                min(MAX_ROWS, rows - i), dx, i * inputs + j, inputs, zeros, 0, 0,
-                d, i * outputs, outputs, 1, panel, 0, columns, outputs, width,
-            )  # fmt: skip
+        _panel(dx, j, inputs, zeros, 0, d, 0, panel, 0, columns, rows, outputs, width)
 
 
-@inlined
-def _input_by_transposed_samples(dx, d, w, zeros, scratch):
+@pasted
+def _input_by_transposed_samples(dx, d, w, zeros, scratch, rows, inputs, outputs):
     """dx^T = w d^T for few rows: d and the result are transposed, not the larger w; lanes are samples. Same bits."""
-    (rows, outputs), inputs = d.shape, w.shape[0]
     columns = zeros.size
     block, panel = scratch[: BLOCK_ROWS * columns], scratch[BLOCK_ROWS * columns :]
     for n in range(0, rows, columns):
         width = min(columns, rows - n)
         _transpose(panel, 0, columns, d, n * outputs, outputs, width, outputs)
-        for first in range(0, inputs, BLOCK_ROWS):
-            height = min(BLOCK_ROWS, inputs - first)
-            for i in range(0, height, MAX_ROWS):
-                product_tile(
-                    min(MAX_ROWS, height - i), block, i * columns, columns, zeros, 0, 0,
-                    w, (first + i) * outputs, outputs, 1, panel, 0, columns, outputs, width,
-                )  # fmt: skip
-            _transpose(dx, n * inputs + first, inputs, block, 0, columns, height, width)
+        for i in range(0, inputs, BLOCK_ROWS):
+            height = min(BLOCK_ROWS, inputs - i)
+            _panel(block, 0, columns, zeros, 0, w, i * outputs, panel, 0, columns, height, outputs, width)
+            _transpose(dx, n * inputs + i, inputs, block, 0, columns, height, width)
 
 
 @kernel
 def dense_backward_input(dx, d, w, scratch):
     """dx (N, I) = d (N, O) w^T (O, I)."""
+    (rows, outputs), inputs = d.shape, w.shape[0]
+    flat_dx, flat_d, flat_w = dx.reshape(dx.size), d.reshape(d.size), w.reshape(w.size)
     zeros, rest = _zeros_first(scratch)
-    if dx.size + d.size < w.size:
-        _input_by_transposed_samples(dx, d, w, zeros, rest)
+    if rows * (inputs + outputs) < w.size:
+        _input_by_transposed_samples(flat_dx, flat_d, flat_w, zeros, rest, rows, inputs, outputs)
     else:
-        _input_by_transposed_weights(dx, d, w, zeros, rest)
+        _input_by_transposed_weights(flat_dx, flat_d, flat_w, zeros, rest, rows, inputs, outputs)

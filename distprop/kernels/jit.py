@@ -55,3 +55,9 @@ def kernel(function: Callable[..., Any] | None = None, **options: Any) -> Any:
 def inlined(function: Callable[..., Any]) -> Any:
     """Compile a function that is always inlined into the kernels that call it (never cached by itself)."""
     return numba.njit(fastmath=False, nogil=True, error_model="numpy", forceinline=True)(function)
+
+
+def pasted(function: Callable[..., Any]) -> Any:
+    """Paste a function into the kernels that call it before they are compiled: for large bodies, which would else be
+    optimised once for themselves and again in every caller."""
+    return numba.njit(fastmath=False, nogil=True, error_model="numpy", inline="always")(function)

@@ -228,7 +228,7 @@ _Body = Callable[..., None]
 
 def _function(module: ir.Module, name: str, kinds: list[ir.Type]) -> ir.Function:
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), kinds), name)
-    function.linkage = "internal"
+    function.linkage = "linkonce_odr"
     function.attributes.add("noinline")
     function.attributes.add("nounwind")
     return function
