@@ -111,6 +111,10 @@ def _add_use(commands: Commands) -> None:
     evaluate = _add(commands, "evaluate", _evaluate, "Measure a trained model on a data file.")
     evaluate.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
     evaluate.add_argument("--data", type=Path, required=True, metavar="FILE", help="data with targets")
+    evaluate.add_argument(
+        "--targets", type=Path, metavar="FILE", help="targets, if --data holds features alone (.npy, IDX)"
+    )
+    evaluate.add_argument("--weights", type=Path, metavar="FILE", help="weights of the samples, beside --targets")
     evaluate.add_argument("--json", action="store_true", help="print one JSON object")
     predict = _add(commands, "predict", _predict, "Apply a trained model to a data file.")
     predict.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
@@ -165,10 +169,10 @@ def _place(options: argparse.Namespace) -> Any:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from distprop.inspection import evaluate
+    from distprop.inspection import evaluate, evaluation_text
 
-    result = evaluate(options.run, options.data)
-    print(json.dumps(result) if options.json else "\n".join(f"{name:24} {value}" for name, value in result.items()))
+    result = evaluate(options.run, options.data, options.targets, options.weights)
+    print(json.dumps(result) if options.json else evaluation_text(result))
     return 0
 
 

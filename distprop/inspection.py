@@ -50,8 +50,24 @@ def evaluate(path: Path, features: Path, targets: Path | None = None, weights: P
     return evaluate_on(model, Dataset.open(split))
 
 
+def evaluation_text(result: dict[str, Any]) -> str:
+    """An evaluation for people: a line a number, and the confusion matrix as a table."""
+    result = dict(result)
+    confusion, classes = result.pop("confusion", None), result.pop("classes", ())
+    lines = [
+        f"{name:20}  {value:.6g}" if isinstance(value, float) else f"{name:20}  {value}"
+        for name, value in result.items()
+    ]
+    if confusion is None:
+        return "\n".join(lines)
+    rows = [["true \\ predicted", *classes], *([name, *row] for name, row in zip(classes, confusion, strict=True))]
+    widths = [max(len(str(row[column])) for row in rows) for column in range(len(rows[0]))]
+    table = ["  ".join(f"{cell!s:>{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows]
+    return "\n".join([*lines, *table])
+
+
 def evaluate_on(model: Model, data: Dataset, top_k: int = 5) -> dict[str, Any]:
-    """An evaluation's numbers by name: "rows", "loss" and the others; for classes the "confusion" matrix, as lists."""
+    """Numbers by name: "rows", "loss" and the others; for classes also "classes" and the "confusion" matrix."""
     target = Target(model.network.loss, model.encoding.target, model.graph.outputs)
     weights = target.class_weights(model.encoding, model.dtype)
     evaluator = Evaluator(
@@ -59,7 +75,11 @@ def evaluate_on(model: Model, data: Dataset, top_k: int = 5) -> dict[str, Any]:
     )
     found = evaluator.run()
     result: dict[str, Any] = {"rows": len(data), **found.numbers}
-    return result if found.confusion is None else result | {"confusion": found.confusion.tolist()}
+    return (
+        result
+        if found.confusion is None
+        else result | {"classes": list(model.encoding.target.classes), "confusion": found.confusion.tolist()}
+    )
 
 
 def predict(path: Path, source: Path, output: Path) -> int:

@@ -4,8 +4,7 @@
     status.json         where the run is; replaced about twice a second by rank 0
     metrics.jsonl       one JSON object a line: {"kind": "step" | "epoch", "step": ..., "epoch": ..., "loss": ..., ...}
     checkpoints/        what a resumed run starts from
-    model.safetensors   the trained model
-    best.safetensors    the model of the best epoch
+    model.safetensors   the trained model: of the best epoch if a validation number is monitored, else of the last
     failures/rank-N.json  why rank N ended, if it failed
     logs/               mpirun.log and rank-N.log
 
@@ -109,10 +108,6 @@ class RunDirectory:
     @property
     def model(self) -> Path:
         return self.path / "model.safetensors"
-
-    @property
-    def best(self) -> Path:
-        return self.path / "best.safetensors"
 
     @property
     def logs(self) -> Path:

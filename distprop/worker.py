@@ -51,7 +51,7 @@ def train(config: Path, overrides: Sequence[str], run: Path | None) -> int:
             directory = _new_run(run, config.stem, resolved)
         except DistpropError as error:
             print(error, file=sys.stderr, flush=True)
-            comm.abort(error.exit_code)
+            _abort(error.exit_code)
     path = comm.broadcast(str(directory.path) if directory else "")
     return _guarded(RunDirectory(Path(path)), resolved, material)
 
@@ -75,18 +75,38 @@ def _guarded(run: RunDirectory, config: Config, material: Material) -> int:
 def _work(run: RunDirectory, config: Config, material: Material) -> int:
     """Train to the end, or until asked to stop after a checkpoint."""
     comm = _world()
-    with (run.logs / f"rank-{comm.rank}.log").open("w") as log:
-        faulthandler.enable(log)  # stacks of a crash
-        with RunObserver(run, config, comm, None if launched() else _show) as observer:
-            try:
-                outcome = train_run(run, config, material, comm, observer)
-            except Interrupted as error:
-                comm.barrier()
-                _say(comm, f"{error}; continue with: distprop resume {run.path}")
-                return error.exit_code
-        _say(comm, f"model   {run.model}\ndigest  {outcome.model.digest()}")
-        faulthandler.disable()
+    show = None if launched() else _show
+    with _stacks_in(run.log(comm.rank)), _alone(run, comm), RunObserver(run, config, comm, show) as observer:
+        try:
+            outcome = train_run(run, config, material, comm, observer)
+        except Interrupted as error:
+            comm.barrier()
+            _say(comm, f"{error}; continue with: distprop resume {run.path}")
+            return error.exit_code
+    _say(comm, f"model   {run.model}\ndigest  {outcome.model.digest()}")
     return 0
+
+
+@contextlib.contextmanager
+def _stacks_in(path: Path) -> Iterator[None]:
+    """Write the stacks of a crash to a file."""
+    with path.open("w") as log:
+        faulthandler.enable(log)
+        try:
+            yield
+        finally:
+            faulthandler.disable()
+
+
+@contextlib.contextmanager
+def _alone(run: RunDirectory, comm: Communicator) -> Iterator[None]:
+    """Keep the run to these ranks, and forget how an earlier start ended; our own launcher has done so already."""
+    if launched() or comm.rank != 0:
+        yield
+        return
+    with run.held():
+        run.clear_outcome()
+        yield
 
 
 def _show(record: Mapping[str, Any], status: Mapping[str, Any]) -> None:
@@ -102,6 +122,12 @@ def _world() -> Communicator:
     from distprop.comm.mpi import Mpi
 
     return Mpi()
+
+
+def _abort(code: int) -> None:
+    from distprop.comm.mpi import abort
+
+    abort(code)
 
 
 def _new_run(path: Path | None, stem: str, config: Config) -> RunDirectory:
@@ -131,7 +157,7 @@ def _fail(run: RunDirectory, error: BaseException) -> int:
     if not launched() and (rank == 0 or not isinstance(error, NonFiniteError)):  # which all ranks raise alike
         print(text, file=sys.stderr, flush=True)
     if "mpi4py.MPI" in sys.modules:
-        _world().abort(code)
+        _abort(code)
     return code
 
 

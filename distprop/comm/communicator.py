@@ -50,6 +50,3 @@ class Communicator(Protocol):
 
     def allreduce(self, vector: Array) -> None:
         """vector = the sum over all ranks, in an order of the library's choosing."""
-
-    def abort(self, code: int) -> None:
-        """End all ranks now: one of them can't go on."""

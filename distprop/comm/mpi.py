@@ -89,5 +89,7 @@ class Mpi:
     def allreduce(self, vector: Array) -> None:
         self._comm.Allreduce(MPI.IN_PLACE, vector, op=MPI.SUM)
 
-    def abort(self, code: int) -> None:
-        self._comm.Abort(code)
+
+def abort(code: int) -> None:
+    """End all ranks now: one of them can't go on. No collective, so it works whatever the others do."""
+    MPI.COMM_WORLD.Abort(code)

@@ -64,9 +64,6 @@ class Threads:
     def allreduce(self, vector: Array) -> None:
         vector[:] = self._collect(vector.copy(), lambda offers: sum(offers[1:], offers[0].copy()))
 
-    def abort(self, code: int) -> None:
-        self._team.barrier.abort()
-
 
 def run_ranks(size: int, work: Callable[[Threads], Result], shares_memory: bool = True) -> list[Result]:
     """Run work(comm) on `size` ranks; their results by rank, or the first error of any of them."""

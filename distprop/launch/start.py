@@ -107,11 +107,12 @@ def _warn_if_crowded(place: Place) -> None:
 def summary(run: RunDirectory, status: dict[str, Any], seconds: float) -> str:
     """The result of a run that is done."""
     epochs = [record for record in run.read_metrics() if record.get("kind") == "epoch"]
-    last = {key: value for key, value in (epochs[-1] if epochs else {}).items() if key.startswith("validation_")}
     rows: dict[str, Any] = {"model": run.model}
-    if run.best.exists():
-        rows["best model"] = run.best
-    rows |= {key.replace("_", " "): f"{value:.4g}" for key, value in last.items() if isinstance(value, float)}
+    if epochs and "validation_loss" in epochs[-1]:
+        best = next(record for record in epochs if record["epoch"] == epochs[-1]["best_epoch"])
+        rows["epoch"] = f"{best['epoch']}, the best of {epochs[-1]['epoch']}"
+        numbers = {key: value for key, value in best.items() if key.startswith("validation_")}
+        rows |= {key.replace("_", " "): f"{value:.4g}" for key, value in numbers.items() if isinstance(value, float)}
     rows |= {"digest": status.get("digest", "none"), "time": duration(seconds)}
     width = max(map(len, rows))
     return "\n".join(f"{name:{width}}  {value}" for name, value in rows.items())

@@ -103,7 +103,7 @@ CHECKS = {name: check for name, check in globals().items() if name.startswith("c
 
 
 def main():
-    from distprop.comm.mpi import Mpi
+    from distprop.comm.mpi import Mpi, abort
 
     comm = Mpi()
     try:
@@ -111,7 +111,7 @@ def main():
             check(comm)
     except BaseException:
         traceback.print_exc()
-        comm.abort(1)
+        abort(1)
     if comm.rank == 0:
         print(f"{len(CHECKS)} checks on {comm.size} ranks")
     return 0
