@@ -50,7 +50,10 @@ NETWORKS = {
         ],
         (5,),
     ),
-    "odd names": ([Dense(4, "tanh", name="a"), Dense(4, name="a.z"), Dense(4, name="d(a)"), Dense(3, name="scratch")], (5,)),
+    "odd names": (
+        [Dense(4, "tanh", name="a"), Dense(4, name="a.z"), Dense(4, name="d(a)"), Dense(3, name="scratch")],
+        (5,),
+    ),
 }  # fmt: skip
 
 

@@ -1,0 +1,127 @@
+"""Training on any number of ranks: one digest, one set of numbers, also cut anywhere and resumed on other ranks."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from distprop.config.layers import Dense
+from distprop.config.losses import MeanSquaredError
+from distprop.config.optimizers import SGD, Adam, Momentum
+from distprop.config.run import Network
+from distprop.config.schedules import Plateau
+from distprop.data.dataset import Dataset
+from distprop.errors import Interrupted, NonFiniteError, UsageError
+from distprop.training.checkpoint import load_checkpoint, save_checkpoint
+from distprop.training.loop import CHECKPOINT, STOP
+
+OPTIMIZERS = {"momentum": Momentum(0.05, clip_norm=0.5, l2=1e-3), "adam": Adam(0.01, weight_decay=0.01)}
+
+
+@pytest.fixture(scope="module", params=[(name, shards) for name in OPTIMIZERS for shards in (8, 13)])
+def one_rank(request, lab):
+    name, shards = request.param
+    training = replace(lab.short, shards=shards)
+    config = lab.config_of(lab.network, validation=True, optimizer=OPTIMIZERS[name], training=training, seed=5)
+    return config, lab.train(1, config, lab.training, lab.validation)[0]
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 4, 5, 7, 8])
+@pytest.mark.parametrize("shares_memory", [True, False])
+def test_any_number_of_ranks_gives_the_bits_of_one(lab, one_rank, ranks, shares_memory):
+    config, one = one_rank
+    assert [step[1] for step in one.seen.steps] == [16, 16, 16, 13] * 2
+    for rank in lab.train(ranks, config, lab.training, lab.validation, shares_memory=shares_memory):
+        assert rank.plain == one.plain
+        assert np.isfinite(rank.outcome.model.params).all()
+
+
+def test_digests_tell_runs_apart(lab, one_rank):
+    config, one = one_rank
+    assert lab.train(1, replace(config, seed=6), lab.training, lab.validation)[0].digest != one.digest
+    other = replace(config, training=replace(config.training, shards=config.training.shards + 1))
+    assert lab.train(1, other, lab.training, lab.validation)[0].digest != one.digest
+
+
+def test_the_allreduce_form_comes_close(lab):
+    config = lab.config_of(lab.network, optimizer=SGD(0.05), training=lab.short)
+    plain = replace(config, training=replace(config.training, exchange="allreduce"))
+    one = lab.train(1, config, lab.training)[0].outcome.model.params
+    for rank in lab.train(3, plain, lab.training):
+        np.testing.assert_allclose(rank.outcome.model.params, one, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def uncut(lab):
+    """Eight steps with all that a checkpoint has to remember: slots, plateau, best model, numbers so far."""
+    schedule = Plateau(factor=0.5, patience=1, min_delta=0.5)
+    config = lab.config_of(lab.network, validation=True, optimizer=Adam(0.02), schedule=schedule, training=lab.short)
+    return config, lab.train(1, config, lab.training, lab.validation)[0]
+
+
+@pytest.mark.parametrize("step", range(1, 9))
+def test_a_run_that_is_cut_and_resumed_on_other_ranks_is_the_same_run(lab, uncut, tmp_path, step):
+    config, whole = uncut
+    before, after = 1 + step % 4, 1 + (step + 1) % 3
+    cut = lab.train(before, config, lab.training, lab.validation, wishes={step: STOP}, who=before - 1)
+    assert all(isinstance(rank.error, Interrupted) for rank in cut)
+    save_checkpoint(tmp_path, cut[0].seen.checkpoints[-1], keep=2)
+    checkpoint = load_checkpoint(tmp_path, "digest", None)
+    assert checkpoint.progress.step == step
+    for rank in lab.train(after, config, lab.training, lab.validation, checkpoint=checkpoint):
+        assert rank.digest == whole.digest
+        assert repr(cut[0].seen.steps + rank.seen.steps) == repr(whole.seen.steps)
+        assert repr(cut[0].seen.epochs + rank.seen.epochs) == repr(whole.seen.epochs)
+
+
+def test_the_plateau_of_that_run_has_lowered_the_learning_rate(uncut):
+    assert uncut[1].outcome.progress.plateau.factor == 0.5
+
+
+def test_a_run_that_is_done_stays_as_it_is_when_resumed(lab, uncut):
+    config, whole = uncut
+    last = whole.seen.checkpoints[-1]
+    assert last.progress.finished
+    again = lab.train(2, config, lab.training, lab.validation, checkpoint=last)
+    assert [rank.digest for rank in again] == [whole.digest] * 2 and again[0].seen.steps == []
+
+
+@pytest.mark.parametrize("who", [0, 2])
+def test_a_wish_to_stop_is_granted_on_all_ranks_at_one_step(lab, who):
+    config = lab.config_of(lab.network, training=lab.short)
+    ranks = lab.train(3, config, lab.training, wishes={3: STOP}, who=who)
+    for rank in ranks:
+        assert isinstance(rank.error, Interrupted) and str(rank.error) == "stopped at step 3"
+        assert [checkpoint.progress.step for checkpoint in rank.seen.checkpoints] == [3]
+    assert len({rank.seen.checkpoints[0].params.tobytes() for rank in ranks}) == 1
+
+
+def test_a_wish_for_a_checkpoint_changes_nothing_else(lab):
+    config = lab.config_of(lab.network, training=lab.short)
+    plain = lab.train(2, config, lab.training)
+    ranks = lab.train(2, config, lab.training, wishes={2: CHECKPOINT, 5: CHECKPOINT}, who=1)
+    for rank in ranks:
+        assert rank.plain == plain[0].plain
+        assert [checkpoint.progress.step for checkpoint in rank.seen.checkpoints] == [2, 5, 8]
+
+
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_what_is_not_finite_stops_all_ranks_in_the_same_step_and_nothing_is_saved(lab, ranks):
+    x, y = np.random.default_rng(0).normal(size=(40, 3)), np.linspace(0, 1, 40)
+    data = Dataset.from_arrays(x, y)
+    network = Network([Dense(8), Dense(1)], MeanSquaredError())
+    config = lab.config_of(network, optimizer=SGD(1e15), training=replace(lab.short, epochs=5))
+    found = lab.train(ranks, config, data, wishes={20: CHECKPOINT})
+    assert all(isinstance(rank.error, NonFiniteError) for rank in found)
+    assert len({rank.plain for rank in found}) == 1
+    assert str(found[0].error).startswith("not finite at step ")
+    for rank in found:
+        assert rank.seen.checkpoints == [] and len(rank.seen.steps) < 15
+        assert f"at step {len(rank.seen.steps) + 1} " in str(rank.error)
+        assert np.isfinite(rank.training.model.params).all()
+
+
+def test_more_ranks_than_shards_is_one_clear_error(lab):
+    config = lab.config_of(lab.network, training=replace(lab.short, shards=2))
+    with pytest.raises(UsageError, match="3 ranks, but a minibatch has only 2 shards"):
+        lab.train(3, config, lab.training)
