@@ -8,7 +8,7 @@ import numpy as np
 from distprop.kernels.jit import inlined, kernel
 from distprop.kernels.losses import softmax_rows
 
-__all__ = ["binary_sums", "classification_sums", "regression_sums", "softmax_rows"]
+__all__ = ["binary_sums", "classification_sums", "correct_weights", "regression_sums", "softmax_rows"]
 
 
 @inlined
@@ -29,6 +29,16 @@ def _rank(row, label):
         if not (row[c] < row[label] or (row[c] == row[label] and c >= label)):  # a NaN comes before everything
             rank += 1
     return rank
+
+
+@kernel
+def correct_weights(out, z, labels, weights):
+    """out[n] = weights[n] where row n of z (N, C), or the sign of z (N, 1), predicts labels[n], else 0. out (N,)."""
+    for n in range(z.shape[0]):
+        row = z[n]
+        best = _first_maximum(row)
+        predicted = best if row.size > 1 else np.int64(row[0] > 0)
+        out[n] = weights[n] if row[best] == row[best] and predicted == labels[n] else 0.0
 
 
 @kernel

@@ -29,7 +29,8 @@ class Progress:
     epoch: int = 0
     minibatch: int = 0  # of the epoch
     loss: float = 0.0  # of the epoch so far: weighted sum,
-    weight: float = 0.0  # and the sum of weights
+    weight: float = 0.0  # the sum of weights,
+    correct: float = 0.0  # and the weight of what was classified right
     best: float | None = None  # monitored number of the best epoch, lower is better
     best_epoch: int = 0  # from 1
     anchor: float | None = None  # monitored number that early stopping compares with

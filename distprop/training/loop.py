@@ -165,6 +165,7 @@ class Training:
                 step=before.step + 1,
                 minibatch=number + 1,
                 loss=before.loss + result.loss,
+                correct=before.correct + result.correct,
                 weight=before.weight + result.weight,
             )
             self._observer.step_done(self.progress, result, rate, asdict(self._step.seconds))
@@ -177,11 +178,15 @@ class Training:
         """Validate, and decide how training goes on."""
         done = self.progress
         numbers = {"loss": done.loss / done.weight if done.weight else math.nan}
+        if self._minibatches.target.classes:
+            numbers["accuracy"] = done.correct / done.weight if done.weight else math.nan
         evaluation = self._evaluator.run() if self._evaluator else None
         if evaluation:
             numbers |= {f"validation_{name}": number for name, number in evaluation.numbers.items()}
         numbers["learning_rate"] = self._rates.at(done.step - 1, done.plateau)
-        self.progress = self._decide(replace(done, epoch=done.epoch + 1, minibatch=0, loss=0.0, weight=0.0), numbers)
+        self.progress = self._decide(
+            replace(done, epoch=done.epoch + 1, minibatch=0, loss=0.0, correct=0.0, weight=0.0), numbers
+        )
         self._observer.epoch_done(self.progress, numbers, evaluation)
         return numbers
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from distprop.comm.exchange import Exchange
 from distprop.comm.shards import shard_bounds
 from distprop.errors import NonFiniteError
+from distprop.kernels.metrics import correct_weights
 from distprop.kernels.norms import BLOCK, block_square_sums, ordered_sum
 from distprop.kernels.tree import column_sums
 from distprop.network.graph import Graph
@@ -19,14 +20,20 @@ from distprop.network.program import Array, Buffers, Gradients, Program, compile
 from distprop.training.minibatch import Minibatch, Minibatches
 from distprop.training.optimizers import Updater
 
+TAIL = 2  # sums that travel with the gradient: loss, and the weight of what was classified right
+
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a step tells, alike on every rank. loss: the minibatch's weighted sum, to be divided by weight."""
+    """What a step tells, alike on every rank.
+
+    loss: the minibatch's weighted sum, to be divided by weight; correct: the weight of what was classified right.
+    """
 
     samples: int
     weight: float
     loss: float
+    correct: float
     gradient_norm: float
     wishes: int  # of all ranks, see loop.py
 
@@ -62,11 +69,11 @@ class Step:
         self._clock = np.zeros(1, np.int64)
         self._buffers = Buffers(minibatches.most_rows, self.params.dtype)
         self._losses = np.zeros(minibatches.most_rows, self.params.dtype)
-        self._loss_column = np.zeros((minibatches.most_rows, 1), np.float64)
-        self._tree_levels = np.zeros((shards.bit_length(), 1), np.float64)
+        self._row_sums = np.zeros((minibatches.most_rows, TAIL), np.float64)
+        self._tree_levels = np.zeros((shards.bit_length(), TAIL), np.float64)
         own = exchange.owned.stop - exchange.owned.start
         self._blocks = np.zeros(-(-own // BLOCK), np.float64)
-        self._tails = np.zeros((len(exchange.nodes), 1), np.float64)
+        self._tails = np.zeros((len(exchange.nodes), TAIL), np.float64)
         self._plans = {samples: self._plan(samples) for samples in minibatches.sizes()}
 
     def _plan(self, samples: int) -> "_Plan":
@@ -116,7 +123,8 @@ class Step:
         updated = time.perf_counter()
         self.exchange.share()
         self._account(begin, gathered, computed, exchanged, updated)
-        return StepResult(minibatch.samples, minibatch.total_weight, loss, norm, agreement.wishes)
+        correct = float(agreement.totals[1])
+        return StepResult(minibatch.samples, minibatch.total_weight, loss, correct, norm, agreement.wishes)
 
     def _compute(
         self, plan: "_Plan", minibatch: Minibatch, indices: Array, labels: Array, targets: Array, weights: Array
@@ -127,9 +135,11 @@ class Step:
         plan.program.run_forward()
         self.minibatches.target.compute_loss(plan.program, row_losses, targets, weights, scale)
         plan.program.run_backward()
-        self._loss_column[: len(row_losses), 0] = row_losses
+        self._row_sums[: len(indices), 0] = row_losses
+        if self.minibatches.target.classes:
+            correct_weights(self._row_sums[: len(indices), 1], plan.program.output, labels, weights)
         for tail, bounds in zip(self._tails, plan.bounds, strict=True):
-            column_sums(tail, self._loss_column, bounds, self._tree_levels)
+            column_sums(tail, self._row_sums, bounds, self._tree_levels)
 
     def _account(self, begin: float, gathered: float, computed: float, exchanged: float, updated: float) -> None:
         seconds = self.seconds
