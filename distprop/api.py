@@ -159,7 +159,7 @@ def train(
 
     data: arrays in memory, the same on every rank, or files: a `Data` declaration, with its validation data.
     optimizer: Adam() if None. epochs or steps: how long; 10 epochs if neither. batch_size: of the whole minibatch, over
-    all ranks. run: a folder for checkpoints, metrics and the model; if it holds this run already, training goes on where
+    all ranks. run: a folder for checkpoints, metrics and the model; if it holds this run, training goes on where
     it was. verbose: rank 0 prints a line an epoch. comm: None finds out whether an mpirun has started this script.
 
     The result's model is that of the best epoch if there are validation data, else of the last. It depends on the

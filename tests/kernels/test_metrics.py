@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from distprop.kernels.metrics import binary_sums, classification_sums, regression_sums
+from distprop.kernels.metrics import binary_sums, classification_sums, correct_weights, regression_sums
 
 TYPES = [np.float32, np.float64]
 
@@ -85,12 +85,12 @@ def test_correct_weights_are_those_of_rows_predicted_right(dtype):
     z = np.array([[1, 3, 2], [5, 5, 1], [0, 0, 9], [np.nan, 0, 1]], dtype)
     labels, weights = np.array([1, 1, 2, 2], np.int32), np.array([0.5, 2, 3, 4], dtype)
     out = np.full(4, np.nan)
-    metrics.correct_weights(out, z, labels, weights)
+    correct_weights(out, z, labels, weights)
     assert out.tolist() == [0.5, 0, 3, 0]  # of equal logits the first wins; a row with NaN is never right
 
 
 def test_the_sign_of_a_single_logit_predicts_one_of_two_classes():
     out = np.full(4, np.nan)
     z, labels = np.array([[-1.0], [2.0], [0.0], [np.nan]]), np.array([0, 0, 0, 0], np.int32)
-    metrics.correct_weights(out, z, labels, np.ones(4))
+    correct_weights(out, z, labels, np.ones(4))
     assert out.tolist() == [1, 0, 1, 0]
