@@ -163,8 +163,8 @@ def train(
     it was. verbose: rank 0 prints a line an epoch. comm: None finds out whether an mpirun has started this script.
 
     The result's model is that of the best epoch if there are validation data, else of the last. It depends on the
-    arguments and the data alone, not on the number of ranks. Raises ConfigError, DataError, NonFiniteError; and
-    Interrupted, after a checkpoint, if a signal asks to stop and `run` is given.
+    arguments and the data alone, not on the number of ranks. Raises ConfigError, DataError, UsageError, NonFiniteError;
+    and Interrupted, after a checkpoint, if a signal asks to stop and `run` is given.
 
     >>> import numpy as np, distprop as dp
     >>> x, y = np.array([[0, 0], [0, 1], [1, 0], [1, 1]] * 8), np.array([0, 1, 1, 0] * 8)
@@ -173,6 +173,8 @@ def train(
     >>> result.model.predict(x[:4]).tolist()
     [0, 1, 1, 0]
     """
+    if isinstance(data, Data) and validation is not None:
+        raise UsageError("data are files, but validation is in memory; name its file in dp.Data(validation=...)")
     training = Training(
         epochs=epochs,
         steps=steps,
@@ -183,7 +185,7 @@ def train(
     )
     comm = comm or _communicator()
     config = Config(
-        data=data if isinstance(data, Data) else Data(train=IN_MEMORY),
+        data=data if isinstance(data, Data) else Data(IN_MEMORY, None if validation is None else IN_MEMORY),
         network=network,
         optimizer=optimizer or Adam(),
         schedule=schedule or Constant(),
@@ -197,7 +199,8 @@ def train(
         material = prepared_material(config)
     else:
         material = _material(data, validation, dtype, bool(run))
-        config = _resolve_in_memory(config, material)
+        kind = material.encoding.target.kind
+        config = resolve(replace(config, data=replace(config.data, target_kind=kind)), Path.cwd())
     show = _show if verbose and comm.rank == 0 else None
     outcome = _train_in(Path(run), config, material, comm, show) if run else _train(config, material, comm, show)
     return Result(Model(outcome.model), outcome.history, comm.rank)
@@ -219,15 +222,6 @@ def _material(data: Dataset, validation: Dataset | None, dtype: DataType, needs_
         for array in (part.features, part.labels, part.targets, part.weights) if part else ():
             digest.update(b"-" if array is None else np.ascontiguousarray(array).data)
     return Material(arrays, held_out, encoding, digest.hexdigest())
-
-
-def _resolve_in_memory(config: Config, material: Material) -> Config:
-    """What `resolve` can't know of data that are in no file."""
-    kind = material.encoding.target.kind
-    config = resolve(replace(config, data=replace(config.data, target_kind=kind)), Path.cwd())
-    if material.validation is None:
-        return config
-    return replace(config, training=replace(config.training, monitor="validation_loss"))
 
 
 def _train(config: Config, material: Material, comm: Communicator, show: "Show | None") -> Outcome:
