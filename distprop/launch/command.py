@@ -31,10 +31,8 @@ def mpirun_command(
 ) -> Command:
     """Start `program` as `ranks` ranks in `folder`, on `hosts` or on this machine."""
     build = _open_mpi if mpi.version.kind == "Open MPI" else _mpich
-    slots = sum(host.slots for host in hosts) if hosts else machine.cores
     local = not hosts and machine.nodes == 1
-    crowded = ranks > slots and machine.nodes == 1
-    options, variables = build(mpi, local, crowded, machine)
+    options, variables = build(mpi, local, machine)
     where = [_host_option(mpi), ",".join(f"{host.name}:{host.slots}" for host in hosts)] if hosts else []
     environment = RANK_VARIABLES | variables
     forwarded = [] if local else _forward(mpi, environment)
@@ -42,9 +40,9 @@ def mpirun_command(
     return Command((*head, *program), environment)
 
 
-def _open_mpi(mpi: Mpi, local: bool, crowded: bool, machine: Machine) -> tuple[list[str], dict[str, str]]:
+def _open_mpi(mpi: Mpi, local: bool, machine: Machine) -> tuple[list[str], dict[str, str]]:
     old = mpi.version.major < 5
-    variables = {"OMPI_MCA_osc": "^ucx"}  # it prints errors when a shared window is made
+    variables: dict[str, str] = {}
     options = ["--allow-run-as-root"] if machine.root else []
     # Only a permission: mpirun counts slots by its own rules, we have counted the cores.
     options += ["--oversubscribe"] if old else ["--map-by", ":OVERSUBSCRIBE"]
@@ -53,18 +51,16 @@ def _open_mpi(mpi: Mpi, local: bool, crowded: bool, machine: Machine) -> tuple[l
         variables |= {"OMPI_MCA_pml": "ob1", "OMPI_MCA_btl": "self,vader" if old else "self,sm"}
         # Unbound: binding gained nothing measurable, and two runs would be bound to the same first cores.
         options += ["--bind-to", "none"]
-    if crowded:
-        variables["OMPI_MCA_mpi_yield_when_idle"] = "1"
     if not machine.copies:
         variables |= {"OMPI_MCA_btl_vader_single_copy_mechanism": "none"} if old else {"OMPI_MCA_smsc": "^cma"}
     return options, variables
 
 
-def _mpich(mpi: Mpi, local: bool, crowded: bool, machine: Machine) -> tuple[list[str], dict[str, str]]:
+def _mpich(mpi: Mpi, local: bool, machine: Machine) -> tuple[list[str], dict[str, str]]:
     options = ["-launcher", "fork"] if local else []
     if local and machine.loopback:
         options += ["-iface", machine.loopback]
-    return options, {"MPIR_CVAR_POLLS_BEFORE_YIELD": "1"} if crowded else {}
+    return options, {}
 
 
 def _host_option(mpi: Mpi) -> str:

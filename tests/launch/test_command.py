@@ -38,8 +38,8 @@ def test_on_one_machine_the_network_is_not_touched(mpi, expected):
 @pytest.mark.parametrize(
     ("mpi", "expected"),
     [
-        (FIVE, {"OMPI_MCA_osc": "^ucx", "OMPI_MCA_pml": "ob1", "OMPI_MCA_btl": "self,sm"}),
-        (FOUR, {"OMPI_MCA_osc": "^ucx", "OMPI_MCA_pml": "ob1", "OMPI_MCA_btl": "self,vader"}),
+        (FIVE, {"OMPI_MCA_pml": "ob1", "OMPI_MCA_btl": "self,sm"}),
+        (FOUR, {"OMPI_MCA_pml": "ob1", "OMPI_MCA_btl": "self,vader"}),
         (MPICH, {}),
     ],
 )
@@ -69,22 +69,12 @@ def test_other_hosts_get_the_variables_and_keep_their_network(mpi, expected):
 def test_nodes_of_a_scheduler_keep_their_network(mpi):
     command = build(mpi, 64, machine=Machine(4, nodes=4))
     assert "OMPI_MCA_btl" not in command.environment and "-iface" not in command.arguments
-    assert "OMPI_MCA_mpi_yield_when_idle" not in command.environment
 
 
 @pytest.mark.parametrize("mpi", [FIVE, FOUR], ids=["5", "4"])
 def test_root_is_allowed(mpi):
     assert "--allow-run-as-root" in build(mpi, machine=Machine(4, root=True)).arguments
     assert "--allow-run-as-root" not in build(mpi).arguments
-
-
-@pytest.mark.parametrize(
-    ("ranks", "hosts", "expected"),
-    [(4, (), False), (5, (), True), (2, [Host("a", 2)], False), (3, [Host("a", 2)], True)],
-)
-def test_more_ranks_than_cores_yield_while_they_wait(ranks, hosts, expected):
-    assert ("OMPI_MCA_mpi_yield_when_idle" in build(FIVE, ranks, hosts).environment) == expected
-    assert ("MPIR_CVAR_POLLS_BEFORE_YIELD" in build(MPICH, ranks, hosts).environment) == expected
 
 
 @pytest.mark.parametrize("ranks", [1, 4, 9])
