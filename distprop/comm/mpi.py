@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-# What MPI reads when it is initialised; who has set a variable keeps it. A rank that waits gives its core away: where other
-# processes need the core too, two ranks have run three times as fast with it, and a yield costs less than a microsecond.
+# What MPI reads when it is initialised; a variable that is set already stays. A rank that waits gives its core away:
+# where other processes need it too, two ranks have run three times as fast, and a yield costs less than a microsecond.
 SETTINGS = {
     "OMPI_MCA_osc": "^ucx",  # that component prints errors when a shared window is made
     "OMPI_MCA_mpi_yield_when_idle": "1",
@@ -19,9 +19,9 @@ SETTINGS = {
 for name, value in SETTINGS.items():
     os.environ.setdefault(name, value)
 
-from mpi4py import MPI
+from mpi4py import MPI  # noqa: E402 (reads the settings)
 
-from distprop.comm.communicator import Array
+from distprop.comm.communicator import Array  # noqa: E402
 
 
 class Mpi:
