@@ -17,7 +17,6 @@ resumed run reports again. The phases of a status are those of `PHASES`. A run h
 import fcntl
 import json
 import math
-import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from distprop.errors import UsageError
+from distprop.files import written_whole
 
 PHASES = ("starting", "compiling", "training", "stopped", "done")
 
@@ -212,9 +212,8 @@ def next_free(stem: str, parent: Path = Path("runs")) -> Path:
 
 def write_whole(path: Path, text: str) -> None:
     """Replace a file at once: a reader sees the old text or the new one. It is not forced to disk."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    with written_whole(path, durable=False) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _finite(value: Any) -> Any:

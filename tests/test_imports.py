@@ -14,7 +14,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 # From the lowest floor up; those of one line are on the same floor and may import each other.
 FLOORS = (
-    ("environment", "errors", "paths"),
+    ("environment", "errors", "files", "paths"),
     ("kernels",),
     ("config",),
     ("network",),

@@ -15,6 +15,7 @@ from distprop.config.defaults import default_shards, has_validation, named_layer
 from distprop.config.layers import Activation, Dense, Layer
 from distprop.config.rules import check_rules
 from distprop.config.run import Config, Launch, Network, Training
+from distprop.files import written_whole
 
 DEFAULT_EPOCHS = 10
 _RELU_FAMILY = ("relu", "leaky_relu", "elu", "softplus", "gelu", "silu")
@@ -44,14 +45,10 @@ def to_toml(config: Config) -> str:
 def write_config(config: Config, path: Path) -> None:
     """Write `config` as TOML that `load_config` reads back as an equal configuration.
 
-    The file appears whole or not at all: a temporary name, forced to disk, renamed.
+    The file appears whole or not at all.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w", encoding="utf-8", newline="\n") as file:
-        file.write(to_toml(config))
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    with written_whole(path) as temporary:
+        temporary.write_bytes(to_toml(config).encode())
 
 
 def config_digest(config: Config) -> str:

@@ -1,17 +1,16 @@
 """Folders of prepared arrays that are made once: under a lock, with a temporary name, checked when they are opened."""
 
-import fcntl
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from distprop.data.array_file import sha256, sync
+from distprop.data.array_file import sha256
 from distprop.data.encoding import Encoding
 from distprop.errors import DataError
+from distprop.files import locked, sync
 
 FORMAT = 1  # raise it whenever the same options would give other arrays
 
@@ -36,7 +35,7 @@ def prepared_once(base: Path, key: str, make: Callable[[Path], Encoding]) -> tup
         return folder, index
     try:
         base.mkdir(parents=True, exist_ok=True)
-        with _locked(base / f"{key}.lock"):
+        with locked(base / f"{key}.lock"):
             index = read_index(folder)
             if index is None:
                 _make(folder, make)
@@ -88,10 +87,3 @@ def _write_index(folder: Path, encoding: Encoding) -> None:
     path.write_text(json.dumps(index, indent=1))
     for each in (path, *(sub for sub in folder.iterdir() if sub.is_dir()), folder):
         sync(each)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -4,16 +4,16 @@ Shapes: R rows of a chunk; K outputs.
 """
 
 import csv
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
-from distprop.data.array_file import ArrayWriter, sync
+from distprop.data.array_file import ArrayWriter
 from distprop.data.encoding import Encoding, Target
 from distprop.data.source import Array
 from distprop.errors import UsageError
+from distprop.files import written_whole
 
 
 def check_output(path: Path) -> None:
@@ -34,17 +34,12 @@ def write_predictions(path: Path, encoding: Encoding, chunks: Iterable[Array]) -
     targets' names for values, numbers in the fewest digits that give the same bits back. Raises UsageError.
     """
     check_output(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     both = (_two_classes(chunk, encoding.target) for chunk in chunks)
     try:
-        rows = _write_csv(partial, encoding.target, both) if path.suffix == ".csv" else _write_npy(partial, both)
-        partial.rename(path)
-        sync(path.absolute().parent)
+        with written_whole(path) as partial:
+            return _write_csv(partial, encoding.target, both) if path.suffix == ".csv" else _write_npy(partial, both)
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror or error}") from None
-    finally:
-        partial.unlink(missing_ok=True)
-    return rows
 
 
 def header(target: Target) -> list[str]:
@@ -72,8 +67,6 @@ def _write_csv(path: Path, target: Target, chunks: Iterable[Array]) -> int:
                 numbers = [[target.classes[n], *row] for n, row in zip(winners, numbers, strict=True)]
             writer.writerows(numbers)
             rows += len(chunk)
-        file.flush()
-        os.fsync(file.fileno())
     return rows
 
 

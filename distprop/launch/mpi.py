@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from distprop.errors import UsageError
+from distprop.files import written_whole
 from distprop.paths import cache_folder
 
 Kind = Literal["Open MPI", "MPICH", "Intel MPI"]
@@ -129,10 +130,9 @@ def _output(command: list[str]) -> str:
 
 def _remember(memory: Path, answer: str) -> None:
     """Best effort: a cache folder that can't be written only costs time."""
-    temporary = memory.with_suffix(f".{os.getpid()}")
     try:
         memory.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(answer, encoding="utf-8")
-        temporary.replace(memory)
+        with written_whole(memory, durable=False) as temporary:
+            temporary.write_text(answer, encoding="utf-8")
     except OSError:
         return

@@ -8,7 +8,6 @@ metadata: the layers and the loss, and how a file's columns become features and 
 import hashlib
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from distprop.config.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
 from distprop.config.run import Network
 from distprop.data.encoding import Encoding
 from distprop.errors import CheckpointError, DataError, DistpropError
+from distprop.files import written_whole
 from distprop.kernels import activations
 from distprop.kernels.losses import softmax_rows
 from distprop.network.graph import Graph, build_graph
@@ -171,18 +171,14 @@ def load_model(path: Path) -> Model:
 def save_tensors(path: Path, tensors: Mapping[str, Array], about: Mapping[str, object]) -> None:
     """Write arrays, a JSON object and the SHA-256 of both to a safetensors file, which appears whole or not at all.
 
-    Temporary name, fsync, rename, fsync of the folder. Raises CheckpointError that names the file.
+    Raises CheckpointError that names the file.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    text = json.dumps(about, sort_keys=True, allow_nan=False)
     try:
-        arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
-        text = json.dumps(about, sort_keys=True, allow_nan=False)
-        save_file(arrays, temporary, metadata={"distprop": text, "sha256": _content_digest(text, arrays)})
-        _sync(temporary)
-        temporary.replace(path)
-        _sync(path.parent)
+        with written_whole(path) as temporary:
+            save_file(arrays, temporary, metadata={"distprop": text, "sha256": _content_digest(text, arrays)})
     except (OSError, safetensors.SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
         raise CheckpointError(f"{path}: can't be written: {error}") from error
 
 
@@ -211,11 +207,3 @@ def _content_digest(about: str, tensors: Mapping[str, Array]) -> str:
         digest.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode())
         digest.update(array.data)
     return digest.hexdigest()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

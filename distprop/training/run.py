@@ -1,12 +1,9 @@
 """One run directory's run, on one rank: from prepared data to the saved model."""
 
-import fcntl
 import hashlib
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from distprop.comm.communicator import Communicator
 from distprop.comm.serial import Serial
@@ -16,6 +13,7 @@ from distprop.data.dataset import Dataset
 from distprop.data.encoding import Encoding
 from distprop.data.prepare import prepare
 from distprop.errors import Interrupted
+from distprop.files import locked
 from distprop.kernels.jit import kernel_cache
 from distprop.run_directory import RunDirectory
 from distprop.training.checkpoint import load_checkpoint
@@ -76,7 +74,7 @@ def compile_kernels(config: Config, material: Material, announce: Callable[[], N
     if done.exists():
         return
     announce()
-    with _locked(kernel_cache() / "lock"):
+    with locked(kernel_cache() / "lock"):
         if not done.exists():
             few_held_out = None if validation is None else _head(validation)
             Training(rehearsal, Serial(), _head(data), few_held_out, material.encoding, Silent(), "").run()
@@ -95,11 +93,3 @@ def _head(data: Dataset, rows: int = 4) -> Dataset:
     names = ("labels", "targets", "weights")
     few = {name: None if getattr(data, name) is None else getattr(data, name)[:rows] for name in names}
     return replace(data, features=data.features[:rows], **few)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock of this machine; it is let go when the process ends, however it ends."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

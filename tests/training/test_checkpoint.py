@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from distprop import files
 from distprop.config.optimizers import Adam
 from distprop.errors import CheckpointError
 from distprop.training import model as model_files
@@ -109,15 +110,15 @@ def test_where_no_checkpoint_is_whole_training_does_not_start_again(tmp_path):
     assert "step-0000000005" in str(caught.value) and "step-0000000006" in str(caught.value)
 
 
-@pytest.mark.parametrize("fails", ["save_file", "_sync", "replace"])
-def test_a_failed_write_leaves_the_one_before_and_nothing_else(tmp_path, monkeypatch, fails):
+@pytest.mark.parametrize(("place", "fails"), [(model_files, "save_file"), (files, "sync"), (Path, "replace")])
+def test_a_failed_write_leaves_the_one_before_and_nothing_else(tmp_path, monkeypatch, place, fails):
     save_checkpoint(tmp_path, checkpoint(5), keep=1)
     before = sorted(tmp_path.iterdir())
 
     def full(*arguments, **options):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path if fails == "replace" else model_files, fails, full)
+    monkeypatch.setattr(place, fails, full)
     with pytest.raises(CheckpointError, match=r"can't be written: .*No space left"):
         save_checkpoint(tmp_path, checkpoint(6), keep=1)
     monkeypatch.undo()
