@@ -1,8 +1,9 @@
 """Wall-clock of one Fashion-MNIST epoch: 784-256-128-100-10 ReLU network, batch 128, Adam, two cores for each.
 
 distprop on 2 ranks, scikit-learn's MLPClassifier and PyTorch with 2 threads take turns on the same pinned cores; the
-medians of all epochs but the first of each turn are compared. Above 1 distprop is faster. Peers get their own environment.
-Needs the files of Debian's package dataset-fashion-mnist. Run: python benchmarks/fashion.py [--rounds 3] [--epochs 2]
+medians of all epochs but the first of each turn are compared. Above 1 distprop is faster. Peers get their own
+environment. Needs the files of Debian's package dataset-fashion-mnist.
+Run: python benchmarks/fashion.py [--rounds 3] [--epochs 2]
 """
 
 import argparse
@@ -22,7 +23,7 @@ from distprop.data.prepare import prepare
 
 ROOT = Path(__file__).parent.parent
 CONFIG = ROOT / "examples" / "fashion.toml"
-PEERS = ("scikit-learn", "torch", "torch-loader")
+PEERS = ("scikit-learn", "torch", "torch-fused", "torch-loader")
 LIMIT_S = 600
 
 

@@ -1,0 +1,91 @@
+"""How long distprop takes to answer, and to start: python benchmarks/startup.py [--cold]
+
+Prints the time of `distprop --help`, best and median of ten, and for a few starts of examples/digits.toml on 2 ranks
+the time until mpirun is started, until the ranks have initialised MPI, and until the first step of training is done.
+With --cold also for the first start of all, which compiles.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+DISTPROP = (sys.executable, "-m", "distprop.cli")
+DIGITS = Path(__file__).parent.parent / "examples" / "digits.toml"
+LIMIT_S = 300.0
+POLL_S = 0.002
+
+
+def seconds_of_help() -> float:
+    began = time.perf_counter()
+    subprocess.run([*DISTPROP, "--help"], check=True, capture_output=True, timeout=LIMIT_S)
+    return time.perf_counter() - began
+
+
+def start(run: Path, cache: Path | None = None) -> list[float]:
+    """Seconds until mpirun is started, the ranks have initialised MPI, and the first step is done."""
+    options = ["--run", str(run), "--set", "training.log_every=1", "--set", "training.epochs=1"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"} | ({"DISTPROP_CACHE": str(cache)} if cache else {})
+    began = time.perf_counter()
+    with subprocess.Popen([*DISTPROP, "train", str(DIGITS), "-n", "2", *options], env=environment,
+                          stdout=subprocess.DEVNULL) as process:  # fmt: skip
+        events = [lambda: (run / "logs" / "mpirun.log").exists(), lambda: _phase(run) is not None, lambda: _steps(run)]
+        seconds = [_wait(process, event) - began for event in events]
+        if process.wait(LIMIT_S) != 0:
+            raise SystemExit("the training failed")
+    return seconds
+
+
+def _wait(process: "subprocess.Popen[bytes]", event: Callable[[], object]) -> float:
+    """When the event has come. A process that ends without it is waited for, and has failed."""
+    while not event():
+        try:
+            process.wait(POLL_S)
+        except subprocess.TimeoutExpired:
+            continue
+        if not event():
+            raise SystemExit("the training ended before its first step")
+    return time.perf_counter()
+
+
+def _phase(run: Path) -> str | None:
+    status = run / "status.json"
+    return str(json.loads(status.read_text())["phase"]) if status.exists() else None
+
+
+def _steps(run: Path) -> bool:
+    metrics = run / "metrics.jsonl"
+    return metrics.exists() and metrics.stat().st_size > 0
+
+
+def _line(name: str, seconds: list[float]) -> str:
+    return "".join([f"{name:12}", *(f"{value:>15.2f} s" for value in seconds)])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cold", action="store_true", help="also start once with an empty cache")
+    parser.add_argument("--starts", type=int, default=5)
+    options = parser.parse_args()
+    answers = [seconds_of_help() for _ in range(10)]
+    print(f"distprop --help: best {min(answers):.3f} s, median {statistics.median(answers):.3f} s")
+    print("distprop train examples/digits.toml -n 2, time until")
+    print(f"{'':12}{'mpirun starts':>17}{'MPI is there':>17}{'first step':>17}")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if options.cold:
+            print(_line("empty cache", start(folder / "cold", folder / "cache")))
+        start(folder / "first")
+        starts = [start(folder / str(n)) for n in range(options.starts)]
+        print(_line("best", [min(column) for column in zip(*starts, strict=True)]))
+        print(_line("median", [statistics.median(column) for column in zip(*starts, strict=True)]))
+
+
+if __name__ == "__main__":
+    main()
