@@ -209,8 +209,9 @@ def train(
 def _communicator() -> Communicator:
     if rank_by_environment() is None:
         return Serial()
-    from distprop.comm.mpi import Mpi
+    from distprop.comm.mpi import Mpi, end_all_ranks_on_exceptions
 
+    end_all_ranks_on_exceptions()
     return Mpi()
 
 

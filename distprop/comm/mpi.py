@@ -2,8 +2,10 @@
 
 import math
 import os
+import sys
 from collections.abc import Sequence
 from itertools import pairwise
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -101,3 +103,15 @@ class Mpi:
 def abort(code: int) -> None:
     """End all ranks now: one of them can't go on. No collective, so it works whatever the others do."""
     MPI.COMM_WORLD.Abort(code)
+
+
+def end_all_ranks_on_exceptions() -> None:
+    """From now on an exception that nobody catches ends all ranks: they would wait for this one for ever."""
+    if sys.excepthook is sys.__excepthook__:  # else somebody has other plans for exceptions
+        sys.excepthook = _end_all_ranks
+
+
+def _end_all_ranks(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    sys.__excepthook__(kind, error, trace)
+    sys.stderr.flush()
+    MPI.COMM_WORLD.Abort(getattr(error, "exit_code", 1))
