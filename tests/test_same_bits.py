@@ -1,0 +1,176 @@
+"""One digest: today and before, on any CPU, on any number of ranks under a real mpirun, stopped and resumed."""
+
+import importlib.util
+import json
+import platform
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from llvmlite.binding import get_host_cpu_features
+
+from distprop.comm.serial import Serial
+from distprop.comm.threads import run_ranks
+from distprop.run_directory import RunDirectory
+
+PROGRAM = Path(__file__).with_name("reference_digests.py")
+KEPT = json.loads(PROGRAM.with_suffix(".json").read_text(encoding="utf-8"))
+TARGETS = {
+    "x86-64": (),
+    "haswell": ("avx2", "fma"),
+    "znver3": ("avx2", "fma", "vaes"),
+    "skylake-avx512": ("avx512f", "avx512dq", "avx512bw", "avx512vl"),
+}
+QUICK = {("x86-64", "momentum"), ("haswell", "momentum"), ("skylake-avx512", "momentum")}
+GRID = [
+    pytest.param(target, name, marks=() if (target, name) in QUICK else pytest.mark.long)
+    for target in TARGETS
+    for name in KEPT
+]
+
+CONFIG = """
+seed = 3
+[data]
+train = "train.csv"
+columns = { target = "y", weight = "w" }
+[network]
+layers = [
+    { type = "standardise" },
+    { type = "dense", units = 600, activation = "relu" },
+    { type = "dropout", rate = 0.2 },
+    { type = "dense", units = 300, activation = "tanh" },
+    { type = "dense", units = 3 },
+]
+loss = { type = "softmax_cross_entropy" }
+[optimizer]
+type = "adam"
+[training]
+epochs = 2
+batch_size = 150
+shards = 8
+[checkpoint]
+keep = 1
+"""
+
+
+@pytest.fixture(scope="module")
+def reference():
+    spec = importlib.util.spec_from_file_location("reference_digests", PROGRAM)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def config(tmp_path):
+    """Data whose last minibatch is ragged, with sample weights."""
+    rows = [f"{n % 7},{n * n % 11},{n * 13 % 17},{'abc'[n // 2 % 3]},{1 + n % 4}" for n in range(400)]
+    (tmp_path / "train.csv").write_text("\n".join(["a,b,c,y,w", *rows]) + "\n")
+    (tmp_path / "small.toml").write_text(CONFIG)
+    return "small.toml"
+
+
+def test_every_run_is_kept(reference):
+    assert list(reference.RUNS) == list(KEPT)
+    assert len(set(KEPT.values())) == len(KEPT)
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_runs_have_the_bits_that_they_always_had(reference, name):
+    assert reference.digest(name, Serial()) == KEPT[name]
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_runs_have_these_bits_on_three_ranks(reference, name):
+    assert run_ranks(3, lambda comm: reference.digest(name, comm)) == [KEPT[name]] * 3
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the targets are x86-64 CPUs")
+@pytest.mark.parametrize(("target", "name"), GRID)
+def test_code_for_any_cpu_gives_these_bits(run_command, target, name):
+    host = get_host_cpu_features()
+    if not all(host.get(feature) for feature in TARGETS[target]):
+        pytest.skip(f"this CPU can't run code for {target}")
+    # Without NUMBA_CPU_FEATURES, Numba adds all features of this CPU to the target's.
+    environment = {"NUMBA_CPU_NAME": target, "NUMBA_CPU_FEATURES": ""}
+    done = run_command([sys.executable, PROGRAM, name], timeout_s=250, environment=environment)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {name: KEPT[name]}
+
+
+def trained(distprop, config, ranks, *overrides, run="run"):
+    """The digest of a run of `distprop train`."""
+    done = distprop("train", config, "-n", str(ranks), "--run", run, *overrides, timeout_s=100)
+    assert done.returncode == 0, done.stderr
+    return digest_of(distprop, run)
+
+
+def digest_of(distprop, run):
+    return distprop("digest", run).stdout.strip()
+
+
+def wait_for_training(process, run, limit_s=60.0):
+    """Return when ranks have begun to train."""
+    until = time.monotonic() + limit_s
+    while time.monotonic() < until:
+        status = run.read_status() if run.path.exists() else None
+        if status and status["phase"] == "training":
+            return
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    raise AssertionError(f"no training within {limit_s} s")
+
+
+def stopped_and_resumed(run_command, distprop, config, first, then, *overrides):
+    """The digest of a run whose launcher gets SIGTERM in the middle, and which goes on with other ranks."""
+    command = [sys.executable, "-m", "distprop.cli", "train", config, "-n", str(first), "--run", "cut", *overrides]
+    run = RunDirectory(run_command.folder / "cut")
+    with run_command.start(command) as process:
+        wait_for_training(process, run)
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 75, errors
+    status = run.read_status()
+    assert status["phase"] == "stopped" and 0 < status["step"] < status["steps"]
+    done = distprop("resume", "cut", "-n", str(then), timeout_s=100)
+    assert done.returncode == 0, done.stderr
+    return digest_of(distprop, "cut")
+
+
+def test_real_ranks_and_a_run_stopped_in_the_middle_give_the_bits_of_one_rank(distprop, run_command, config):
+    overrides = ("--set", "training.epochs=100")
+    one = trained(distprop, config, 1, *overrides)
+    assert len(one) == 64
+    assert stopped_and_resumed(run_command, distprop, config, 3, 2, *overrides) == one
+
+
+def test_an_mpirun_of_the_users_gives_the_bits_of_the_launcher(distprop, run_command, config, mpirun):
+    one = trained(distprop, config, 1)
+    program = [sys.executable, "-m", "distprop.cli", "train", config, "--run", "users"]
+    done = run_command([*mpirun(2), *program], timeout_s=60)
+    assert done.returncode == 0, done.stderr
+    assert digest_of(distprop, "users") == one and done.stdout.count(one) == 1
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("optimizer", ["adam", "momentum"])
+def test_any_number_of_real_ranks_gives_one_digest(distprop, config, optimizer):
+    overrides = ("--set", f"optimizer.type={optimizer}", "--set", "training.epochs=20")
+    digests = {
+        ranks: trained(distprop, config, ranks, *overrides, run=f"on-{ranks}") for ranks in (1, 2, 3, 4, 5, 7, 8)
+    }
+    assert len(set(digests.values())) == 1, digests
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_a_cold_cache_gives_the_same_bits(distprop, config, tmp_path):
+    one = trained(distprop, config, 2)
+    cold = {"DISTPROP_CACHE": str(tmp_path / "cache")}
+    done = distprop("train", config, "-n", "2", "--run", "cold", environment=cold, timeout_s=200)
+    assert done.returncode == 0, done.stderr
+    assert digest_of(distprop, "cold") == one
