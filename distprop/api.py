@@ -227,7 +227,7 @@ def _material(data: Dataset, validation: Dataset | None, dtype: DataType, needs_
 
 def _train(config: Config, material: Material, comm: Communicator, show: "Show | None") -> Outcome:
     """Train with nothing written to disk."""
-    compile_kernels(config, material, lambda: None)
+    compile_kernels(config, material, comm, lambda: None)
     return Engine(config, comm, material.data, material.validation, material.encoding, _Teller(show), "").run()
 
 

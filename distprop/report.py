@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+COMPILING = "compiling kernels for this network, once on this machine"
+
 # In this order, as far as a record has them.
 EPOCH_KEYS = ("loss", "accuracy", "r2", "validation_loss", "validation_accuracy", "validation_r2", "learning_rate")
 

@@ -20,7 +20,7 @@ from distprop.comm.communicator import Communicator
 from distprop.config import load_config, resolve, write_config
 from distprop.config.run import Config
 from distprop.environment import launched, rank_by_environment
-from distprop.errors import DistpropError, Interrupted, NonFiniteError
+from distprop.errors import DistpropError, Interrupted
 from distprop.report import epoch_line
 from distprop.run_directory import RunDirectory
 from distprop.training.observer import RunObserver
@@ -154,7 +154,9 @@ def _fail(run: RunDirectory, error: BaseException) -> int:
     text = str(error) if isinstance(error, DistpropError) else traceback.format_exc()
     rank = rank_by_environment() or 0
     run.write_failure(rank, type(error).__name__, text, code)
-    if not launched() and (rank == 0 or not isinstance(error, NonFiniteError)):  # which all ranks raise alike
+    if not launched():
+        if rank and isinstance(error, DistpropError):  # most are raised by all ranks alike: rank 0 tells and ends all
+            time.sleep(LATE_S)
         print(text, file=sys.stderr, flush=True)
     if "mpi4py.MPI" in sys.modules:
         _abort(code)

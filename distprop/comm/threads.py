@@ -1,4 +1,4 @@
-"""Ranks as threads of one process: for tests, and for a debugger."""
+"""Ranks as threads of one process: for tests, for compiling before real ranks start, and for a debugger."""
 
 import threading
 from collections.abc import Callable, Sequence

@@ -4,7 +4,7 @@ import os
 import sys
 from typing import Any
 
-from distprop.report import epoch_line, status_line
+from distprop.report import COMPILING, epoch_line, status_line
 from distprop.run_directory import RunDirectory
 
 
@@ -13,6 +13,7 @@ class Progress:
 
     def __init__(self, live: bool | None = None):
         self._offset = 0  # what has been read of metrics.jsonl
+        self._phase = ""
         self._console: Any = None
         self._live: Any = None
         if sys.stdout.isatty() if live is None else live:
@@ -23,7 +24,10 @@ class Progress:
         status = run.read_status()
         if status is None:
             return
-        if status["phase"] not in ("starting", "compiling"):  # until then the metrics may be an earlier start's
+        if status["phase"] == "compiling" != self._phase:
+            self.note(COMPILING)
+        self._phase = status["phase"]
+        if self._phase not in ("starting", "compiling"):  # until then the metrics may be an earlier start's
             self._show_epochs(run, status)
         if self._live is not None:
             self._live.update(status_line(status))

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 from distprop.comm.communicator import Communicator
 from distprop.config.run import Config
+from distprop.report import COMPILING
 from distprop.run_directory import RunDirectory
 from distprop.training.checkpoint import Checkpoint, Progress, save_checkpoint
 from distprop.training.evaluation import Evaluation
@@ -59,6 +60,8 @@ class RunObserver:
 
     def compiling(self) -> None:
         self._status("compiling", Progress())
+        if self._writes and self._show:
+            print(COMPILING, flush=True)
 
     def training(self, progress: Progress, total_steps: int, steps_per_epoch: int) -> None:
         """Training begins, or goes on, from `progress`."""

@@ -3,16 +3,17 @@
 import hashlib
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from distprop.comm.communicator import Communicator
-from distprop.comm.serial import Serial
+from distprop.comm.threads import run_ranks
 from distprop.config import config_digest
 from distprop.config.run import Config
 from distprop.data.dataset import Dataset
 from distprop.data.encoding import Encoding
 from distprop.data.prepare import prepare
-from distprop.errors import Interrupted
+from distprop.errors import Interrupted, NonFiniteError
 from distprop.files import locked
 from distprop.kernels.jit import kernel_cache
 from distprop.run_directory import RunDirectory
@@ -43,7 +44,7 @@ def train_run(
 ) -> Outcome:
     """Train what is left of a run and save its model. Raises Interrupted after a checkpoint if asked to stop."""
     digest = hashlib.sha256(f"{config_digest(config)} {material.digest}".encode()).hexdigest()
-    compile_kernels(config, material, observer.compiling)
+    compile_kernels(config, material, comm, observer.compiling)
     training = Training(config, comm, material.data, material.validation, material.encoding, observer, digest)
     checkpoint = load_checkpoint(run.checkpoints, digest, sys.stderr if comm.rank == 0 else None)
     if checkpoint:
@@ -61,15 +62,18 @@ def train_run(
     return outcome
 
 
-def compile_kernels(config: Config, material: Material, announce: Callable[[], None]) -> None:
+def compile_kernels(config: Config, material: Material, comm: Communicator, announce: Callable[[], None]) -> None:
     """Let one rank of this machine compile while the others wait, so that they find everything compiled.
 
     Compiling is training for one step on a few rows: so exactly the kernels of this run are compiled, for its types.
+    Two ranks, as threads, stand for any number of them.
     """
     few = replace(config.training, epochs=None, steps=1, early_stopping=None)
     rehearsal = replace(config, training=few)
     data, validation = material.data, material.validation
+    ranks = min(comm.size, 2)
     names = f"{config.network} {config.optimizer} {config.dtype} {_types(data)} {_types(validation)}"
+    names += f" {ranks} {comm.shares_memory} {config.training.exchange}"
     done = kernel_cache() / f"compiled-{hashlib.sha256(names.encode()).hexdigest()[:16]}"
     if done.exists():
         return
@@ -77,7 +81,12 @@ def compile_kernels(config: Config, material: Material, announce: Callable[[], N
     with locked(kernel_cache() / "lock"):
         if not done.exists():
             few_held_out = None if validation is None else _head(validation)
-            Training(rehearsal, Serial(), _head(data), few_held_out, material.encoding, Silent(), "").run()
+
+            def rehearse(rank: Communicator) -> None:
+                Training(rehearsal, rank, _head(data), few_held_out, material.encoding, Silent(), "").run()
+
+            with suppress(NonFiniteError):  # which the run itself will tell, if it meets it
+                run_ranks(ranks, rehearse, comm.shares_memory)
             done.touch()
 
 
