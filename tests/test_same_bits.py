@@ -174,3 +174,9 @@ def test_a_cold_cache_gives_the_same_bits(distprop, config, tmp_path):
     done = distprop("train", config, "-n", "2", "--run", "cold", environment=cold, timeout_s=200)
     assert done.returncode == 0, done.stderr
     assert digest_of(distprop, "cold") == one
+
+
+def test_an_error_that_all_ranks_meet_is_told_once(run_command, config, mpirun):
+    program = [sys.executable, "-m", "distprop.cli", "train", config, "--run", "users", "--set", "training.shards=2"]
+    done = run_command([*mpirun(3), *program], timeout_s=60)
+    assert done.returncode == 2 and done.stderr.count("3 ranks, but a minibatch has only 2 shards") == 1
