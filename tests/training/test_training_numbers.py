@@ -230,3 +230,10 @@ def test_twenty_steps_are_those_of_a_training_in_numpy(lab, oracle, optimizer):
     for rank in ranks:
         for name, array in rank.outcome.model.named().items():
             np.testing.assert_allclose(array, params[name], atol=1e-10, rtol=0)
+
+
+def test_each_step_draws_another_dropout_mask(lab):
+    training = Training(epochs=4, batch_size=61, shards=4, shuffle=False)
+    config = lab.config_of(lab.network, optimizer=SGD(1e-30), training=training)
+    losses = [step[2] for step in lab.train(2, config, lab.training)[0].seen.steps]
+    assert len(set(losses)) == 4  # the same samples and the same weights each time
