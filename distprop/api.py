@@ -72,8 +72,10 @@ class Model:
 
     @property
     def classes(self) -> npt.NDArray[Any]:
-        """The labels (C,) of the classes, whole numbers as such; empty where targets are values."""
+        """The labels (C,) of the classes, whole numbers and truth values as such; empty where targets are values."""
         labels = self._model.encoding.target.classes
+        if labels == ("false", "true"):
+            return np.array([False, True])
         whole = all(label.lstrip("-").isdigit() for label in labels)
         return np.array([int(label) for label in labels] if whole else labels)
 

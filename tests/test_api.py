@@ -56,6 +56,15 @@ def test_labels_come_back_as_they_were_given():
     x, y = blobs(classes=(7, 10, 9))
     model = trained(data=dp.Dataset(x, y)).model
     assert model.classes.tolist() == [7, 9, 10] and (model.predict(x) == y).mean() > 0.9
+    x, y = blobs(classes=(False, True))
+    predicted = trained(classifier(outputs=2), dp.Dataset(x, y)).model.predict(x)
+    assert predicted.dtype == bool and (predicted == y).mean() > 0.9
+
+
+def test_with_no_interval_checkpoints_are_written_at_the_ends_of_epochs(tmp_path):
+    trained(epochs=3, run=tmp_path / "run", checkpoint=dp.Checkpoint(every_seconds=0, keep=10))
+    written = sorted(path.stem for path in (tmp_path / "run" / "checkpoints").iterdir())
+    assert written == [f"step-{6 * epoch:010d}" for epoch in (1, 2, 3)]  # 90 samples make 6 minibatches
 
 
 def test_probabilities_are_those_of_the_classes():

@@ -188,6 +188,8 @@ class Training:
             replace(done, epoch=done.epoch + 1, minibatch=0, loss=0.0, correct=0.0, weight=0.0), numbers
         )
         self._observer.epoch_done(self.progress, numbers, evaluation)
+        if self._config.checkpoint.every_seconds == 0:
+            self._observer.save(self.checkpoint())
         return numbers
 
     def _decide(self, progress: Progress, numbers: Mapping[str, float]) -> Progress:
