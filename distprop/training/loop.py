@@ -131,7 +131,8 @@ class Training:
         return str(self._step.program)
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Go on from a checkpoint."""
+        """Go on from a checkpoint: a collective."""
+        self._comm.barrier()  # the parameters may be shared: a slower rank would write initial values over these
         self.progress, self._best = checkpoint.progress, checkpoint.best
         self.model.params[:] = checkpoint.params
         for name, slot in self._updater.slots().items():

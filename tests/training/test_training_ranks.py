@@ -1,5 +1,6 @@
 """Training on any number of ranks: one digest, one set of numbers, also cut anywhere and resumed on other ranks."""
 
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +13,7 @@ from distprop.config.run import Network
 from distprop.config.schedules import Plateau
 from distprop.data.dataset import Dataset
 from distprop.errors import Interrupted, NonFiniteError, UsageError
+from distprop.training import loop
 from distprop.training.checkpoint import load_checkpoint, save_checkpoint
 from distprop.training.loop import CHECKPOINT, STOP
 
@@ -125,3 +127,18 @@ def test_more_ranks_than_shards_is_one_clear_error(lab):
     config = lab.config_of(lab.network, training=replace(lab.short, shards=2))
     with pytest.raises(UsageError, match="3 ranks, but a minibatch has only 2 shards"):
         lab.train(3, config, lab.training)
+
+
+def test_a_rank_that_is_slow_to_begin_does_not_undo_what_others_have_restored(lab, uncut, monkeypatch):
+    config, whole = uncut
+    checkpoint = lab.train(1, config, lab.training, lab.validation, wishes={3: STOP})[0].seen.checkpoints[-1]
+    fill, turns = loop.initialize_all, iter(range(2))
+
+    def fill_late(layout, params, seed):
+        if next(turns):
+            threading.Event().wait(0.3)  # time in which the other rank would go on, if it could
+        fill(layout, params, seed)
+
+    monkeypatch.setattr(loop, "initialize_all", fill_late)
+    ranks = lab.train(2, config, lab.training, lab.validation, checkpoint=checkpoint)
+    assert [rank.plain for rank in ranks] == [ranks[0].plain] * 2 and ranks[0].digest == whole.digest
