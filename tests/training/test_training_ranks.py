@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from distprop.comm.threads import run_ranks
 from distprop.config.layers import Dense
 from distprop.config.losses import MeanSquaredError
 from distprop.config.optimizers import SGD, Adam, Momentum
@@ -15,7 +16,7 @@ from distprop.data.dataset import Dataset
 from distprop.errors import Interrupted, NonFiniteError, UsageError
 from distprop.training import loop
 from distprop.training.checkpoint import load_checkpoint, save_checkpoint
-from distprop.training.loop import CHECKPOINT, STOP
+from distprop.training.loop import CHECKPOINT, STOP, Silent
 
 OPTIMIZERS = {"momentum": Momentum(0.05, clip_norm=0.5, l2=1e-3), "adam": Adam(0.01, weight_decay=0.01)}
 
@@ -130,15 +131,28 @@ def test_more_ranks_than_shards_is_one_clear_error(lab):
 
 
 def test_a_rank_that_is_slow_to_begin_does_not_undo_what_others_have_restored(lab, uncut, monkeypatch):
-    config, whole = uncut
+    config, _ = uncut
     checkpoint = lab.train(1, config, lab.training, lab.validation, wishes={3: STOP})[0].seen.checkpoints[-1]
-    fill, turns = loop.initialize_all, iter(range(2))
+    fill, restored, filled, looked = loop.initialize_all, *(threading.Event() for _ in range(3))
+    slow = []
 
     def fill_late(layout, params, seed):
-        if next(turns):
-            threading.Event().wait(0.3)  # time in which the other rank would go on, if it could
+        if threading.get_ident() in slow:
+            restored.wait(0.3)  # the other rank restores meanwhile, if it can
         fill(layout, params, seed)
+        if threading.get_ident() in slow:
+            filled.set()
+            looked.wait(0.3)
+
+    def work(comm):
+        slow.extend([threading.get_ident()] if comm.rank else [])
+        training = loop.Training(config, comm, lab.training[0], lab.validation, lab.training[1], Silent(), "")
+        training.restore(checkpoint)
+        if comm.rank == 0:
+            restored.set()
+            filled.wait(5)
+            assert training.model.params.tobytes() == checkpoint.params.tobytes()
+            looked.set()
 
     monkeypatch.setattr(loop, "initialize_all", fill_late)
-    ranks = lab.train(2, config, lab.training, lab.validation, checkpoint=checkpoint)
-    assert [rank.plain for rank in ranks] == [ranks[0].plain] * 2 and ranks[0].digest == whole.digest
+    run_ranks(2, work)
