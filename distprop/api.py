@@ -5,7 +5,9 @@ the whole script, `train` shares the work, and every rank holds the same model a
 """
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from distprop.comm.communicator import Communicator
 from distprop.comm.serial import Serial
 from distprop.config import resolve, write_config
 from distprop.config.data import Data
+from distprop.config.losses import Loss
 from distprop.config.optimizers import Adam, Optimizer
 from distprop.config.run import Checkpoint, Config, DataType, EarlyStopping, Network, Training
 from distprop.config.schedules import Constant, Schedule
@@ -36,6 +39,7 @@ from distprop.training.observer import RunObserver
 from distprop.training.run import Material, compile_kernels, prepared_material, train_run
 
 IN_MEMORY = "arrays-in-memory.npz"  # what a run's configuration says of data that came from no file
+_WHOLE = re.compile("-?[0-9]{1,18}")  # of 64 bits; longer labels stay text
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,8 @@ class Dataset:
     """Samples in memory.
 
     x: (N, ...) numbers. y: (N,) class labels of any kind, or (N,) or (N, K) values. weights: (N,), at least 0.
-    kind: what y holds; None: values if they are floating-point numbers, else classes.
+    kind: what y holds; None: classes if y is text or truth values, else what the loss takes: classes for a
+    cross-entropy (but values for a binary one if they are no whole numbers), values for the others.
     """
 
     x: npt.ArrayLike
@@ -51,9 +56,12 @@ class Dataset:
     weights: npt.ArrayLike | None = None
     kind: dataset.TargetKind | None = None
 
-    def encoded(self, dtype: DataType, encoding: Encoding | None = None) -> tuple[dataset.Dataset, Encoding]:
+    def encoded(
+        self, dtype: DataType, loss: Loss, encoding: Encoding | None = None
+    ) -> tuple[dataset.Dataset, Encoding]:
         """Checked arrays and how they are encoded; as the training data are, if their encoding is given."""
-        return dataset.Dataset.from_arrays(self.x, self.y, self.weights, self.kind, dtype, encoding)
+        kind = self.kind or dataset.target_kind(self.y, loss)
+        return dataset.Dataset.from_arrays(self.x, self.y, self.weights, kind, dtype, encoding)
 
 
 class Model:
@@ -76,7 +84,7 @@ class Model:
         labels = self._model.encoding.target.classes
         if labels == ("false", "true"):
             return np.array([False, True])
-        whole = all(label.lstrip("-").isdigit() for label in labels)
+        whole = all(_WHOLE.fullmatch(label) for label in labels)
         return np.array([int(label) for label in labels] if whole else labels)
 
     @property
@@ -103,7 +111,9 @@ class Model:
 
     def evaluate(self, data: Dataset) -> dict[str, Any]:
         """Loss and metrics by name, each sample counted once with its weight."""
-        return evaluate_on(self._model, data.encoded(self._dtype(), self._model.encoding)[0])
+        _check_kind("data", data, Dataset)
+        encoded, _ = data.encoded(self._dtype(), self._model.network.loss, self._model.encoding)
+        return evaluate_on(self._model, encoded)
 
     def save(self, path: str | Path) -> None:
         """Write the model's file, safetensors."""
@@ -175,6 +185,8 @@ def train(
     >>> result.model.predict(x[:4]).tolist()
     [0, 1, 1, 0]
     """
+    _check_kind("data", data, Dataset, Data)
+    _check_kind("validation", validation, Dataset, type(None))
     if isinstance(data, Data) and validation is not None:
         raise UsageError("data are files, but validation is in memory; name its file in dp.Data(validation=...)")
     training = Training(
@@ -200,7 +212,7 @@ def train(
         config = resolve(config, Path.cwd())
         material = prepared_material(config)
     else:
-        material = _material(data, validation, dtype, bool(run))
+        material = _material(data, validation, config, bool(run))
         kind = material.encoding.target.kind
         config = resolve(replace(config, data=replace(config.data, target_kind=kind)), Path.cwd())
     show = _show if verbose and comm.rank == 0 else None
@@ -217,9 +229,16 @@ def _communicator() -> Communicator:
     return Mpi()
 
 
-def _material(data: Dataset, validation: Dataset | None, dtype: DataType, needs_digest: bool) -> Material:
-    arrays, encoding = data.encoded(dtype)
-    held_out = None if validation is None else validation.encoded(dtype, encoding)[0]
+def _check_kind(name: str, given: object, *kinds: type) -> None:
+    """UsageError if an argument is nothing of what it can be."""
+    if not isinstance(given, kinds):
+        expected = " or ".join(f"dp.{kind.__name__}" for kind in kinds if kind is not type(None))
+        raise UsageError(f"{name}: wrong type (got {type(given).__name__}, expected {expected}); see dp.Dataset(x, y)")
+
+
+def _material(data: Dataset, validation: Dataset | None, config: Config, needs_digest: bool) -> Material:
+    arrays, encoding = data.encoded(config.dtype, config.network.loss)
+    held_out = None if validation is None else validation.encoded(config.dtype, config.network.loss, encoding)[0]
     digest = hashlib.sha256(encoding.to_json().encode())
     for part in (arrays, held_out) if needs_digest else ():
         for array in (part.features, part.labels, part.targets, part.weights) if part else ():
@@ -239,7 +258,8 @@ def _train_in(path: Path, config: Config, material: Material, comm: Communicator
     if comm.rank == 0 and not run.config.exists():
         write_config(config, RunDirectory.create(path).config)
     comm.barrier()
-    with RunObserver(run, config, comm, show) as observer:
+    alone = run.held() if comm.rank == 0 else nullcontext()
+    with alone, RunObserver(run, config, comm, show) as observer:
         return train_run(run, config, material, comm, observer)
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from distprop.config.losses import BinaryCrossEntropy, Loss, SoftmaxCrossEntropy
 from distprop.config.run import DataType
 from distprop.data.blocks import ArrayBlocks
 from distprop.data.encoding import Column, Encoding, Labels, Statistics, Target, label_text, ordered_labels
@@ -75,12 +76,14 @@ class Dataset:
         >>> len(data), data.labels.tolist(), encoding.target.classes
         (3, [0, 1, 0], ('no', 'yes'))
         """
-        features, given = features_from(x, dtype), np.asarray(y)
+        features, given = features_from(x, dtype), _array("y", y)
+        if not len(features):
+            raise DataError(f"x: shape {features.shape} is empty")
+        _check_length("y", given, features)
         if encoding is None:
             encoding = _encoding(features, given, kind)
         elif features.shape[1:] != encoding.shape:
             raise DataError(f"x: a sample has shape {features.shape[1:]}, the training data had {encoding.shape}")
-        _check_length("y", given, features)
         labels, targets = None, None
         if encoding.target.kind == "classes":
             labels = _labels(given, encoding.target)
@@ -96,12 +99,26 @@ class Dataset:
         return describe(ArrayBlocks(self.features), labels, targets, target)
 
 
+def target_kind(y: npt.ArrayLike, loss: Loss) -> TargetKind:
+    """What targets in memory are if nobody says so: what the loss takes, as far as y can be that.
+
+    >>> target_kind([0.0, 1.0], SoftmaxCrossEntropy()), target_kind([0.0, 0.5], BinaryCrossEntropy())
+    ('classes', 'values')
+    """
+    given = _array("y", y)
+    if given.dtype.kind not in "iuf":
+        return "classes"
+    if isinstance(loss, BinaryCrossEntropy):
+        return "classes" if given.dtype.kind != "f" or (given == np.floor(given)).all() else "values"
+    return "classes" if isinstance(loss, SoftmaxCrossEntropy) else "values"
+
+
 def features_from(x: npt.ArrayLike, dtype: DataType) -> Array:
     """Features in memory as the kernels take them: uint8 or `dtype`, C-contiguous, finite. Raises DataError."""
     given = _numbers("x", x)
     if given.ndim < 2:
         raise DataError(f"x: shape {given.shape}; needed are two axes or more: samples, features")
-    if given.size == 0:
+    if 0 in given.shape[1:]:
         raise DataError(f"x: shape {given.shape} is empty")
     return _finite("x", given, np.dtype(np.uint8) if given.dtype == np.uint8 else np.dtype(dtype))
 
@@ -163,13 +180,22 @@ def _weights(weights: npt.ArrayLike, features: Array, dtype: DataType) -> Array:
 
 
 def _numbers(name: str, values: npt.ArrayLike) -> Array:
+    array = _array(name, values)
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"{name}: elements of type {array.dtype} are no real numbers")
+    return array
+
+
+def _array(name: str, values: npt.ArrayLike) -> Array:
+    """An array of what was given. Columns of text and of mixed tables come as Python objects: of one type, they do."""
+    if np.ma.is_masked(values):  # asarray would take what lies under the mask
+        raise DataError(f"{name}: some elements are masked; fill or remove missing values first")
     try:
         array = np.asarray(values)
     except ValueError:
         raise DataError(f"{name}: the rows are not of one length") from None
-    if array.dtype.kind not in "biuf":
-        raise DataError(f"{name}: elements of type {array.dtype} are no real numbers")
-    return array
+    of_one_type = array.dtype == object and len({type(element) for element in array.flat}) == 1
+    return np.array(array.tolist()) if of_one_type else array
 
 
 def _finite(name: str, values: Array, dtype: np.dtype[Any]) -> Array:

@@ -49,10 +49,11 @@ class Minibatches:
         self._class_weights = class_weights
         self._matrix = data.matrix
         self._weighted = data.weights is not None or class_weights is not None
-        self.positions = np.zeros(batch_size, np.int64)
-        self.indices = np.zeros(batch_size, np.int64)
-        self.weights = np.ones(batch_size, dtype)
-        self._all_labels = np.zeros(batch_size, np.int32)
+        largest = max(self.sizes())  # which may be less than batch_size
+        self.positions = np.zeros(largest, np.int64)
+        self.indices = np.zeros(largest, np.int64)
+        self.weights = np.ones(largest, dtype)
+        self._all_labels = np.zeros(largest, np.int32)
         most = max(self.owned_rows(samples)[1] - self.owned_rows(samples)[0] for samples in self.sizes())
         self.most_rows = most
         self.labels = np.zeros(most, np.int32)

@@ -4,6 +4,7 @@ Rank 0 alone writes. Every rank listens to signals; what one hears, all agree on
 """
 
 import signal
+import threading
 import time
 from collections.abc import Callable, Mapping
 from types import FrameType, TracebackType
@@ -44,7 +45,8 @@ class RunObserver:
         self._epoch_begin, self._epoch_samples = now, 0
 
     def __enter__(self) -> "RunObserver":
-        self._before = {number: signal.signal(number, self._ask) for number in SIGNALS}
+        if threading.current_thread() is threading.main_thread():  # no other thread gets signals
+            self._before = {number: signal.signal(number, self._ask) for number in SIGNALS}
         self._comm.barrier()  # from here on no rank dies of a request to stop
         self._status("starting", Progress())
         return self
