@@ -1,8 +1,8 @@
 """One epoch of Fashion-MNIST in scikit-learn or PyTorch: run by fashion.py in the peers' own environment.
 
 Prints the seconds of each epoch after the first. The data are in memory as standardised float32, batches of 128, Adam.
-torch: eager, a minibatch by one indexing operation; torch-fused: the same with Adam's fused kernel; torch-loader: with a
-DataLoader, as most programs have it.
+torch: eager, a minibatch by one indexing operation; torch-fused: the same with Adam's fused kernel; torch-loader: with
+a DataLoader, as most programs have it.
 Usage: python fashion_peers.py scikit-learn|torch|torch-fused|torch-loader FEATURES.npy LABELS.npy EPOCHS THREADS
 """
 

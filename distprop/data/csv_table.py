@@ -17,7 +17,7 @@ from distprop.data.arrow_columns import floats, texts_of
 from distprop.data.source import Chunk, Kind, check_header, readable, shown
 from distprop.errors import DataError
 
-BLOCK_BYTES = 1 << 20  # read at once; more where the header shows that rows are long
+BLOCK_BYTES = 1 << 18  # read at once; more where the header shows that rows are long. Arrow holds about 40 of them
 PREVIEW_ROWS = 1000  # what the kind of a column is judged by
 _BROKEN = (OSError, EOFError, zlib.error, csv.Error, UnicodeDecodeError)
 
