@@ -210,9 +210,10 @@ def _finite(name: str, values: Array, dtype: np.dtype[Any]) -> Array:
 
 
 def _check_length(name: str, array: Array, features: Array) -> None:
-    length = len(array) if array.ndim else 0
-    if length != len(features):
-        raise DataError(f"{name} has {length} rows, but x has {len(features)}")
+    if array.ndim == 0:
+        raise DataError(f"{name}: shape (); needed are {len(features)} rows, as x has")
+    if len(array) != len(features):
+        raise DataError(f"{name} has {len(array)} rows, but x has {len(features)}")
 
 
 def _first(faulty: Array) -> int:

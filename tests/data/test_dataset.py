@@ -77,7 +77,7 @@ def changed(value: float) -> np.ndarray:
     [
         (X, [0, 1, 0], None, r"^y has 3 rows, but x has 4"),
         (X, [0, 1, 0, 1], [1, 1, 1], r"^weights has 3 rows, but x has 4"),
-        (X, 3, None, r"^y: shape \(\), but labels have one axis"),
+        (X, 3, None, r"^y: shape \(\); needed are 4 rows"),
         (X, np.ones((4, 2), int), None, r"^y: shape \(4, 2\), but labels have one axis"),
         (X, [1, 1, 1, 1], None, r"^y: all samples are of one class \(1\)"),
         (X, [1.0, 2.0, np.nan, 1.0], None, r"^y, row 2: NaN"),
