@@ -1,0 +1,55 @@
+"""How soon distprop answers, and what it must not import for that."""
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "startup.py"
+HEAVY = {"numba", "llvmlite", "numpy", "mpi4py", "pydantic", "pyarrow", "rich", "safetensors", "psutil", "tomli_w"}
+BUSY_S = 0.5  # 0.2 s on a calm machine; the benchmark measures that
+FIRST_STEP_S = 3.0
+
+
+def roots_imported(arguments: list[str], folder: Path) -> set[str]:
+    """The packages that a command imports, as the interpreter itself reports them."""
+    command = [sys.executable, "-X", "importtime", "-m", "distprop.cli", *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=True)
+    return {name.split(".")[0] for name in re.findall(r"^import time:.*\| *(\S+)$", done.stderr, re.MULTILINE)}
+
+
+def test_help_answers_at_once_even_on_a_busy_machine() -> None:
+    seconds = []
+    for _ in range(5):
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "distprop.cli", "--help"], check=True, capture_output=True, timeout=30)
+        seconds.append(time.perf_counter() - began)
+    assert min(seconds) < BUSY_S
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["doctor", "--help"]])
+def test_help_imports_nothing_but_the_standard_library(arguments: list[str], tmp_path: Path) -> None:
+    roots = roots_imported(arguments, tmp_path)
+    assert {"argparse", "distprop"} <= roots and not roots & HEAVY
+
+
+def test_the_launching_side_imports_neither_numba_nor_mpi4py(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("x,target\n1,0\n2,1\n")
+    (tmp_path / "a.toml").write_text(
+        '[data]\ntrain = "a.csv"\n[network]\nlayers = [{type = "dense", units = 2}]\n'
+        'loss = {type = "softmax_cross_entropy"}\n'
+    )
+    roots = roots_imported(["train", "a.toml", "-n", "1", "--dry-run"], tmp_path)
+    assert "pydantic" in roots and not roots & {"numba", "llvmlite", "mpi4py"}
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_the_second_start_is_soon_at_its_first_step() -> None:
+    command = [sys.executable, str(BENCHMARK), "--starts", "5"]
+    output = subprocess.run(command, capture_output=True, text=True, timeout=280, check=True).stdout
+    best = next(line for line in output.splitlines() if line.startswith("best"))
+    assert 0 < float(best.split()[-2]) < FIRST_STEP_S, output
