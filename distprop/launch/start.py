@@ -15,7 +15,7 @@ from distprop.launch.machine import allocated_nodes, this_machine
 from distprop.launch.mpi import find_mpi
 from distprop.launch.progress import Progress
 from distprop.launch.run import supervise
-from distprop.report import duration
+from distprop.report import counted, duration
 from distprop.run_directory import RunDirectory, next_free
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ def train(config: Path, overrides: Sequence[str], folder: Path | None, place: Pl
     resolved = resolve(load_config(config, overrides), config.parent)
     place = complete(place, resolved)
     if dry_run:
-        print(rank_command(place, folder or next_free(config.stem)))
+        settings = [word for override in overrides for word in ("--set", override)]
+        print(shell_command(place, ["train", str(config), "--run", str(folder or next_free(config.stem)), *settings]))
         return 0
     _prepare(resolved)
     run = RunDirectory.create(folder) if folder else RunDirectory.create_named(config.stem)
@@ -47,7 +48,7 @@ def resume(folder: Path, place: Place, *, dry_run: bool = False) -> int:
     config = load_config(run.config)
     place = complete(place, config)
     if dry_run:
-        print(rank_command(place, run.path))
+        print(shell_command(place, ["resume", str(run.path)]))
         return 0
     _prepare(config)
     return _launch(run, place)
@@ -64,7 +65,7 @@ def _launch(run: RunDirectory, place: Place) -> int:
     began = time.monotonic()
     command = rank_command(place, run.path)
     _warn_if_crowded(place)
-    print(f"{run.path}: {place.ranks} rank{'s' * (place.ranks != 1)}", flush=True)
+    print(f"{run.path}: {counted(place.ranks or 1, 'rank')}", flush=True)
     progress = Progress()
     with run.held():
         status = supervise(command, run, progress)
@@ -83,18 +84,27 @@ def complete(place: Place, config: "Config") -> Place:
     ranks = place.ranks or launch.ranks or min(Place(None, hosts).slots or available_cores().budget, shards)
     if ranks > shards:
         raise UsageError(
-            f"{ranks} ranks, but minibatches are cut into {shards} shards: use at most {shards} ranks, or start a new "
-            f"run with --set training.shards={ranks} (shards decide the order of sums, so that is another model)"
+            f"{ranks} ranks, but minibatches are cut into {counted(shards, 'shard')}: use at most "
+            f"{counted(shards, 'rank')}, or start a new run with --set training.shards={ranks} "
+            "(shards decide the order of sums, so that is another model)"
         )
     return Place(ranks, hosts)
 
 
 def rank_command(place: Place, folder: Path) -> Command:
     """The command that starts the ranks of the run in `folder`."""
+    return _mpirun(place, [*WORKER, str(folder.resolve())])
+
+
+def shell_command(place: Place, arguments: Sequence[str]) -> Command:
+    """A command for a shell, or for a job's script, that does the same without this launcher."""
+    return _mpirun(place, [sys.executable, "-m", "distprop.cli", *arguments], watched=False)
+
+
+def _mpirun(place: Place, program: Sequence[str], *, watched: bool = True) -> Command:
     assert place.ranks is not None
-    return mpirun_command(
-        find_mpi(), [*WORKER, str(folder.resolve())], place.ranks, place.hosts, this_machine(), str(Path.cwd())
-    )
+    folder = str(Path.cwd())
+    return mpirun_command(find_mpi(), program, place.ranks, place.hosts, this_machine(), folder, watched=watched)
 
 
 def _warn_if_crowded(place: Place) -> None:
@@ -110,7 +120,7 @@ def summary(run: RunDirectory, status: dict[str, Any], seconds: float) -> str:
     rows: dict[str, Any] = {"model": run.model}
     if epochs and "validation_loss" in epochs[-1]:
         best = next(record for record in epochs if record["epoch"] == epochs[-1]["best_epoch"])
-        rows["epoch"] = f"{best['epoch']}, the best of {epochs[-1]['epoch']}"
+        rows["best epoch"] = f"{best['epoch']} of {epochs[-1]['epoch']}"
         numbers = {key: value for key, value in best.items() if key.startswith("validation_")}
         rows |= {key.replace("_", " "): f"{value:.4g}" for key, value in numbers.items() if isinstance(value, float)}
     rows |= {"digest": status.get("digest", "none"), "time": duration(seconds)}
