@@ -80,4 +80,8 @@ def test_a_mistake_that_only_the_ranks_can_see_is_told_once(tmp_path: Path, dist
     (tmp_path / "train.csv").write_text(ROWS)
     (tmp_path / "broken.toml").write_text(CONFIG.replace("units = 3", "units = 4"))
     done = distprop("train", "broken.toml", "-n", "2", timeout_s=60.0)  # MPI starts before: slow on a busy machine
-    assert done.returncode == 2 and "outputs" in done.stderr and done.stderr.count("\n") == 1
+    assert (
+        done.returncode == 2
+        and "the targets have 3 classes: set units = 3" in done.stderr
+        and done.stderr.count("\n") == 1
+    )
