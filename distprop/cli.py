@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from distprop.environment import rank_by_environment
-from distprop.errors import DistpropError, UsageError
+from distprop.errors import DistpropError, UsageError, out_of_memory
 
 Command = Callable[[argparse.Namespace], int]
 Commands = Any  # argparse keeps the type of add_subparsers() private
@@ -28,6 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return 130
+    except MemoryError as error:
+        print(out_of_memory(error), file=sys.stderr)
+        return 1
     except BrokenPipeError:
         from distprop.launch.progress import discard_output
 
@@ -99,7 +102,7 @@ def _add_place(parser: argparse.ArgumentParser) -> None:
     hosts = parser.add_mutually_exclusive_group()
     hosts.add_argument("--hosts", metavar="A:2,B:2", help="hosts and how many ranks each takes")
     hosts.add_argument("--hostfile", type=Path, metavar="FILE", help="the same, one host a line: 'a slots=2' or 'a:2'")
-    parser.add_argument("--dry-run", action="store_true", help="print the command that would start the ranks, and stop")
+    parser.add_argument("--dry-run", action="store_true", help="print the mpirun command that does the same, and stop")
 
 
 def _add_overrides(parser: argparse.ArgumentParser) -> None:
@@ -114,7 +117,7 @@ def _add_use(commands: Commands) -> None:
     evaluate.add_argument(
         "--targets", type=Path, metavar="FILE", help="targets, if --data holds features alone (.npy, IDX)"
     )
-    evaluate.add_argument("--weights", type=Path, metavar="FILE", help="weights of the samples, beside --targets")
+    evaluate.add_argument("--weights", type=Path, metavar="FILE", help="weights of the samples; needs --targets")
     evaluate.add_argument("--json", action="store_true", help="print one JSON object")
     predict = _add(commands, "predict", _predict, "Apply a trained model to a data file.")
     predict.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
@@ -171,6 +174,8 @@ def _place(options: argparse.Namespace) -> Any:
 def _evaluate(options: argparse.Namespace) -> int:
     from distprop.inspection import evaluate, evaluation_text
 
+    if options.weights and not options.targets:
+        raise UsageError("distprop evaluate: --weights needs --targets; a table has its weights in a column of its own")
     result = evaluate(options.run, options.data, options.targets, options.weights)
     print(json.dumps(result) if options.json else evaluation_text(result))
     return 0
@@ -178,8 +183,10 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 def _predict(options: argparse.Namespace) -> int:
     from distprop.inspection import predict
+    from distprop.report import counted
 
-    predict(options.run, options.data, options.output)
+    rows = predict(options.run, options.data, options.output)
+    print(f"{options.output}: {counted(rows, 'prediction')}")
     return 0
 
 

@@ -51,3 +51,8 @@ class GaveUpError(DistpropError):
 
 class Interrupted(DistpropError):  # noqa: N818 (not an error: asked for)
     exit_code = 75
+
+
+def out_of_memory(error: MemoryError) -> str:
+    """One line about what didn't fit."""
+    return f"not enough memory ({error or 'no more is given to this process'}); use a smaller network or batch_size"

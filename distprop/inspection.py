@@ -84,7 +84,7 @@ def evaluate_on(model: Model, data: Dataset, top_k: int = 5) -> dict[str, Any]:
 
 def predict(path: Path, source: Path, output: Path) -> int:
     """Write a model's predictions for a file (targets may be absent) as .csv or .npy; the number of rows."""
-    check_output(output)
+    check_output(output, source)
     model = open_model(path)
     split = encode_file(str(source), model.encoding, model.dtype.name, need_targets=False)
     return write_predictions(output, model.encoding, _chunks(model, split))

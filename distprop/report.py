@@ -33,6 +33,11 @@ def status_line(status: Mapping[str, Any]) -> str:
     return "  ".join(parts)
 
 
+def counted(number: int, noun: str) -> str:
+    """Such as 1 rank, 2 ranks."""
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
 def duration(seconds: float) -> str:
     """Such as 8.3 s, 2 min 05 s, 3 h 07 min."""
     if seconds < 60:

@@ -86,9 +86,18 @@ def test_a_mistake_is_one_line_and_exit_code_2(arguments, part, capsys):
 def test_a_dry_run_prints_the_command_and_makes_nothing(config, distprop):
     done = distprop("train", "small.toml", "-n", "3", "--dry-run", "--set", "training.epochs=1")
     assert done.returncode == 0 and done.stderr == ""
-    assert done.stdout.startswith("env DISTPROP_LAUNCHED=1 ") and " -n 3 " in done.stdout
-    assert done.stdout.endswith(f"-m distprop.worker {config.parent}/runs/small\n")
+    assert done.stdout.startswith("env OMP_NUM_THREADS=1 ") and " -n 3 " in done.stdout
+    assert done.stdout.endswith("-m distprop.cli train small.toml --run runs/small --set training.epochs=1\n")
     assert not (config.parent / "runs").exists()
+
+
+def test_what_a_dry_run_prints_can_be_run_by_a_shell(config, distprop, run_command):
+    printed = distprop("train", "small.toml", "-n", "2", "--dry-run", "--run", "it's here", "--set", "seed=3").stdout
+    done = run_command(["sh", "-c", printed], timeout_s=110.0)
+    assert done.returncode == 0 and "epoch 2/2" in done.stdout, done.stderr
+    digest = distprop("digest", "it's here").stdout
+    again = run_command(["sh", "-c", distprop("resume", "it's here", "-n", "1", "--dry-run").stdout], timeout_s=110.0)
+    assert again.returncode == 0 and digest.strip() in again.stdout, again.stderr
 
 
 def test_without_a_number_of_ranks_the_configuration_says_it(config, distprop):
@@ -163,8 +172,15 @@ def test_training_evaluating_and_predicting_from_the_command_line(config, distpr
     digest = next(line.split()[1] for line in lines if line.startswith("digest"))
     assert distprop("digest", "runs/small").stdout == digest + "\n"
     assert json.loads(distprop("evaluate", "runs/small", "--data", "train.csv", "--json").stdout)["loss"] > 0
-    assert distprop("predict", "runs/small", "train.csv", "-o", "out.csv").returncode == 0
+    predicted = distprop("predict", "runs/small", "train.csv", "-o", "out.csv")
+    assert predicted.returncode == 0 and predicted.stdout == "out.csv: 50 predictions\n"
     assert len((config.parent / "out.csv").read_text().splitlines()) == 51
+    before = (config.parent / "train.csv").read_text()
+    onto_itself = distprop("predict", "runs/small", "train.csv", "-o", "./train.csv")
+    assert onto_itself.returncode == 2 and "would replace the data" in onto_itself.stderr
+    assert (config.parent / "train.csv").read_text() == before
+    alone = distprop("evaluate", "runs/small", "--data", "train.csv", "--weights", "train.csv")
+    assert alone.returncode == 2 and "--weights needs --targets" in alone.stderr
     refused = distprop("train", "small.toml", "--run", "runs/small")
     assert refused.returncode == 2 and "distprop resume runs/small" in refused.stderr
 

@@ -48,6 +48,8 @@ def _missing_file(path: Key, file: str, base: Path) -> Iterator[Problem]:
     full = os.path.join(base, os.path.expanduser(file))  # noqa: PTH111, PTH118 (Path raises for odd names, these don't)
     if os.path.isdir(full):  # noqa: PTH112
         yield Problem(path, wrong("is a folder", file, "a file"))
+    elif os.path.exists(full) and not os.path.isfile(full):  # noqa: PTH110, PTH113
+        yield Problem(path, wrong("is no ordinary file", file, "a file"))
     elif not os.path.isfile(full):  # noqa: PTH113
         yield Problem(path, wrong("no such file", file, f"a path from the folder {os.path.abspath(base)}"))  # noqa: PTH100
 

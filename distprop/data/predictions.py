@@ -16,14 +16,16 @@ from distprop.errors import UsageError
 from distprop.files import written_whole
 
 
-def check_output(path: Path) -> None:
-    """Raise UsageError if predictions can't be written there; call it before computing them."""
+def check_output(path: Path, source: Path | None = None) -> None:
+    """Raise UsageError if predictions can't be written there, or would replace the `source` that they are made of."""
     if path.suffix not in (".csv", ".npy"):
         raise UsageError(f"{path}: predictions are written as .csv or .npy")
     if not path.absolute().parent.is_dir():
         raise UsageError(f"{path}: there is no folder {path.absolute().parent}")
     if path.is_dir():
         raise UsageError(f"{path}: this is a folder")
+    if source is not None and path.exists() and source.exists() and path.samefile(source):
+        raise UsageError(f"{path}: predictions would replace the data that they are made of; give another --output")
 
 
 def write_predictions(path: Path, encoding: Encoding, chunks: Iterable[Array]) -> int:

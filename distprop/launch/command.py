@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from shlex import quote
 
+from distprop.environment import LAUNCHED
 from distprop.launch.hosts import Host
 from distprop.launch.machine import Machine
 from distprop.launch.mpi import Mpi
 
 # A rank has one thread, and takes no module from the working directory (known to Python 3.11 and newer).
 ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "NUMBA")}
-RANK_VARIABLES = {"DISTPROP_LAUNCHED": "1", **ONE_THREAD, "PYTHONSAFEPATH": "1"}
+RANK_VARIABLES = {**ONE_THREAD, "PYTHONSAFEPATH": "1"}
 
 
 @dataclass(frozen=True)
@@ -27,14 +28,18 @@ class Command:
 
 
 def mpirun_command(
-    mpi: Mpi, program: Sequence[str], ranks: int, hosts: Sequence[Host], machine: Machine, folder: str
-) -> Command:
-    """Start `program` as `ranks` ranks in `folder`, on `hosts` or on this machine."""
+    mpi: Mpi, program: Sequence[str], ranks: int, hosts: Sequence[Host], machine: Machine, folder: str,
+    *, watched: bool = True,
+) -> Command:  # fmt: skip
+    """Start `program` as `ranks` ranks in `folder`, on `hosts` or on this machine.
+
+    Ranks that are not `watched` by our launcher show themselves what happens.
+    """
     build = _open_mpi if mpi.version.kind == "Open MPI" else _mpich
     local = not hosts and machine.nodes == 1
     options, variables = build(mpi, local, machine)
     where = [_host_option(mpi), ",".join(f"{host.name}:{host.slots}" for host in hosts)] if hosts else []
-    environment = RANK_VARIABLES | variables
+    environment = ({LAUNCHED: "1"} if watched else {}) | RANK_VARIABLES | variables
     forwarded = [] if local else _forward(mpi, environment)
     head = [str(mpi.mpirun), "-n", str(ranks), *where, *options, "-wdir", folder, *forwarded]
     return Command((*head, *program), environment)
