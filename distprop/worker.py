@@ -8,6 +8,7 @@ waiting for each other. After that, whatever a rank fails of ends all ranks.
 """
 
 import contextlib
+import errno
 import faulthandler
 import sys
 import time
@@ -20,7 +21,7 @@ from distprop.comm.communicator import Communicator
 from distprop.config import load_config, resolve, write_config
 from distprop.config.run import Config
 from distprop.environment import launched, rank_by_environment
-from distprop.errors import DistpropError, Interrupted
+from distprop.errors import DistpropError, Interrupted, out_of_memory
 from distprop.report import epoch_line
 from distprop.run_directory import RunDirectory
 from distprop.training.observer import RunObserver
@@ -151,16 +152,36 @@ def _told_once() -> Iterator[None]:
 def _fail(run: RunDirectory, error: BaseException) -> int:
     """Record why this rank ends, and end all others with it: they would wait for it in their next collective."""
     code = error.exit_code if isinstance(error, DistpropError) else 1
-    text = str(error) if isinstance(error, DistpropError) else traceback.format_exc()
+    text = _text(run, error)
     rank = rank_by_environment() or 0
-    run.write_failure(rank, type(error).__name__, text, code)
-    if not launched():
+    recorded = _record(run, rank, error, text, code)
+    if not launched() or not recorded:
         if rank and isinstance(error, DistpropError):  # most are raised by all ranks alike: rank 0 tells and ends all
             time.sleep(LATE_S)
         print(text, file=sys.stderr, flush=True)
     if "mpi4py.MPI" in sys.modules:
         _abort(code)
     return code
+
+
+def _text(run: RunDirectory, error: BaseException) -> str:
+    """For people: one line for what they can mend, else the traceback."""
+    if isinstance(error, DistpropError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return out_of_memory(error)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        return f"{error.filename or run.path}: {error.strerror}; make room, then: distprop resume {run.path}"
+    return traceback.format_exc()
+
+
+def _record(run: RunDirectory, rank: int, error: BaseException, text: str, code: int) -> bool:
+    """Whether the failure is in the run directory. A full disk must not keep this rank from ending the others."""
+    try:
+        run.write_failure(rank, type(error).__name__, text, code)
+    except OSError:
+        return False
+    return True
 
 
 if __name__ == "__main__":
