@@ -21,6 +21,7 @@ def main(folder: Path, purpose: str, stamp: str) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        os.set_inheritable(lock.fileno(), True)  # a pip that outlives us keeps the next one waiting
         if not is_ready(folder, purpose, stamp):
             print(f"setting up {folder} (once; takes a minute or two)", file=sys.stderr)
             set_up(folder, purpose)
@@ -40,6 +41,8 @@ def set_up(folder: Path, purpose: str) -> None:
     """Install distprop (editable) with the MPI that was asked for, else the system's if it works, else a wheel's."""
     python = folder / "bin" / "python"
     if not runs([python, "-m", "pip", "--version"]):
+        for part in ("bin", "lib", "lib64"):  # made half, or by a Python that is gone
+            remove(folder / part)
         venv.create(folder, with_pip=True, symlinks=True)
     extras = ["test"] if purpose == "test" else []
     asked = os.environ.get("DISTPROP_MPI")
@@ -53,6 +56,13 @@ def set_up(folder: Path, purpose: str) -> None:
         sys.exit("MPI doesn't work here; see above")
 
 
+def remove(path: Path) -> None:
+    if path.is_symlink():
+        path.unlink()
+    else:
+        shutil.rmtree(path, ignore_errors=True)
+
+
 def runs(command: "list[str | Path]") -> bool:
     try:
         return subprocess.run(command, capture_output=True, check=False, cwd=ROOT).returncode == 0
@@ -64,10 +74,15 @@ def install(python: Path, extras: "list[str]") -> None:
     """Quiet, unless it fails."""
     what = f"{ROOT}[{','.join(extras)}]" if extras else str(ROOT)
     command = [str(python), "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--editable", what]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, close_fds=False
+    )
     if done.returncode != 0:
         sys.exit(f"{done.stdout}\ninstalling distprop failed (see above); is a package index in reach?")
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), sys.argv[2], sys.argv[3]))
+    try:
+        sys.exit(main(Path(sys.argv[1]), sys.argv[2], sys.argv[3]))
+    except KeyboardInterrupt:
+        sys.exit("interrupted; start it again to go on")
