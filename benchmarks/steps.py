@@ -36,9 +36,10 @@ NETWORKS = (
     "28-300-300-300-2,256",
     "784-1024-1024-10,256",
 )
-# Relative difference of losses that rounding may make; scikit-learn also adds Adam's epsilon before correcting the bias.
-TOLERANCE = 1e-4
-TOLERANCES = {"scikit-learn": 2e-3}
+# Relative difference of the first 20 losses. It begins with 1e-7; then Adam, which divides by a gradient's own size,
+# makes the rounding of tiny gradients visible: NumPy in float32 is 1e-4 away from NumPy in float64.
+TOLERANCE = 1e-3
+TOLERANCES = {"scikit-learn": 5e-3}  # it adds Adam's epsilon before correcting the bias
 
 
 def start_of(task: Task) -> tuple[dict[str, np.ndarray], np.ndarray]:
