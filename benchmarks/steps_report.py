@@ -98,5 +98,5 @@ def machine() -> str:
 
 def _version(environment: str, package: str) -> str:
     program = f"import importlib.metadata as m; print(m.version('{package}'))"
-    command = [peer_python(environment), "-c", program]
+    command = [str(peer_python(environment)), "-c", program]
     return f"{package} {subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()}"
