@@ -74,9 +74,12 @@ def main() -> None:
         folder = Path(name)
         arrays = arrays_for_peers(folder)
         for _ in range(options.rounds):
-            times["distprop"] += ours(folder, options.epochs, 2)
-            for name in PEERS:
-                times[name] += peer(name, python, arrays, options.epochs, 2)
+            for name in times:
+                turn = (
+                    peer(name, python, arrays, options.epochs, 2) if name in PEERS else ours(folder, options.epochs, 2)
+                )
+                print(name, *(f"{seconds:.2f}" for seconds in turn), file=sys.stderr, flush=True)
+                times[name] += turn
     best = statistics.median(times["distprop"])
     print("Fashion-MNIST, 784-256-128-100-10, batch 128, Adam, one epoch on 2 cores")
     for name, seconds in times.items():
