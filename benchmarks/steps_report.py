@@ -29,8 +29,6 @@ Turns = Mapping[str, Sequence[Turn]]  # by side, one a round
 
 def ratios(turns: Turns, ours: str, theirs: str) -> str:
     """Median and range of the rounds' ratios: "2.31 (2.2 to 2.5)"."""
-    if not (turns.get(ours) and turns.get(theirs)):
-        return "-"
     found = [a.samples_per_s / b.samples_per_s for a, b in zip(turns[ours], turns[theirs], strict=True)]
     return f"{statistics.median(found):.2f} ({min(found):.2f} to {max(found):.2f})"
 
@@ -45,11 +43,13 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def ratio_table(measured: Mapping[Task, Turns]) -> str:
+    took_part = set(next(iter(measured.values())))
+    pairs = {name: pair for name, pair in RATIOS.items() if took_part.issuperset(pair)}
     rows = [
-        [task.name, task.optimizer, *(ratios(turns, *pair) for pair in RATIOS.values())]
+        [task.name, task.optimizer, *(ratios(turns, *pair) for pair in pairs.values())]
         for task, turns in measured.items()
     ]
-    return _table(["network, batch", "optimizer", *RATIOS], rows)
+    return _table(["network, batch", "optimizer", *pairs], rows)
 
 
 def speed_table(measured: Mapping[Task, Turns]) -> str:
