@@ -93,7 +93,7 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--networks", nargs="+", type=parse_network, default=[parse_network(text) for text in NETWORKS])
     parser.add_argument("--optimizers", nargs="+", choices=("momentum", "adam"), default=["momentum", "adam"])
     parser.add_argument("--sides", nargs="+", choices=list(SIDES), default=list(SIDES))
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2.0, help="measured in each turn")
     parser.add_argument("--samples", type=int, default=16384)
     parser.add_argument("--cores", type=int, nargs=2, default=sorted(os.sched_getaffinity(0))[:2])
