@@ -13,12 +13,13 @@ from distprop.config import load_config, resolve
 from distprop.config.data import Arrays
 from distprop.config.run import Config
 from distprop.data.dataset import Dataset
+from distprop.data.fit import fitting_graph
 from distprop.data.inspect import encoding_of, summary
 from distprop.data.predictions import check_output, write_predictions
 from distprop.data.prepare import encode_file
 from distprop.data.split import Split
 from distprop.errors import UsageError
-from distprop.network.graph import Graph, build_graph
+from distprop.network.graph import Graph
 from distprop.network.layout import Layout, make_layout
 from distprop.network.program import Array, Buffers, Gradients, Program, compile_program
 from distprop.run_directory import RunDirectory
@@ -110,8 +111,7 @@ def describe(path: Path) -> str:
     else:
         config = resolve(load_config(path), path.parent)
         encoding = encoding_of(config.data)
-    graph = build_graph(config.network.layers, encoding.shape)
-    Target(config.network.loss, encoding.target, graph.outputs)
+    graph = fitting_graph(config.network, encoding)
     layout = make_layout(graph)
     program = _program_of(config, graph, layout)
     lines = [*summary(encoding), "", *_table(graph, layout), "", "forward", *(f"  {call}" for call in program.forward)]

@@ -50,15 +50,20 @@ def resume(folder: Path, place: Place, *, dry_run: bool = False) -> int:
     if dry_run:
         print(shell_command(place, ["resume", str(run.path)]))
         return 0
+    status = run.read_status()
+    if status and status["phase"] == "done" and run.model.exists():
+        print(f"{run.path}: this run is done\n{summary(run, status)}")
+        return 0
     _prepare(config)
     return _launch(run, place)
 
 
 def _prepare(config: "Config") -> None:
-    """Data are read here, before ranks start, so that what is wrong with them is said at once."""
+    """Data are read here, before ranks start, so that what is wrong with them or the network for them is said."""
+    from distprop.data.fit import fitting_graph
     from distprop.data.prepare import prepare
 
-    prepare(config.data, config.seed, config.dtype)
+    fitting_graph(config.network, prepare(config.data, config.seed, config.dtype).encoding)
 
 
 def _launch(run: RunDirectory, place: Place) -> int:
@@ -114,8 +119,8 @@ def _warn_if_crowded(place: Place) -> None:
         print(f"warning: {place.ranks} ranks share {slots} {what}; that is correct but slower", file=sys.stderr)
 
 
-def summary(run: RunDirectory, status: dict[str, Any], seconds: float) -> str:
-    """The result of a run that is done."""
+def summary(run: RunDirectory, status: dict[str, Any], seconds: float | None = None) -> str:
+    """The result of a run that is done, and how long this start of it took."""
     epochs = [record for record in run.read_metrics() if record.get("kind") == "epoch"]
     rows: dict[str, Any] = {"model": run.model}
     if epochs and "validation_loss" in epochs[-1]:
@@ -123,6 +128,8 @@ def summary(run: RunDirectory, status: dict[str, Any], seconds: float) -> str:
         rows["best epoch"] = f"{best['epoch']} of {epochs[-1]['epoch']}"
         numbers = {key: value for key, value in best.items() if key.startswith("validation_")}
         rows |= {key.replace("_", " "): f"{value:.4g}" for key, value in numbers.items() if isinstance(value, float)}
-    rows |= {"digest": status.get("digest", "none"), "time": duration(seconds)}
+    rows["digest"] = status.get("digest", "none")
+    if seconds is not None:
+        rows["time"] = duration(seconds)
     width = max(map(len, rows))
     return "\n".join(f"{name:{width}}  {value}" for name, value in rows.items())

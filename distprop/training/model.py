@@ -22,11 +22,12 @@ from distprop.config.layers import Standardise
 from distprop.config.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
 from distprop.config.run import Network
 from distprop.data.encoding import Encoding
+from distprop.data.fit import fitting_graph
 from distprop.errors import CheckpointError, DataError, DistpropError
 from distprop.files import written_whole
 from distprop.kernels import activations
 from distprop.kernels.losses import softmax_rows
-from distprop.network.graph import Graph, build_graph
+from distprop.network.graph import Graph
 from distprop.network.layout import Layout, make_layout
 from distprop.network.program import Array, Buffers, compile_program
 
@@ -143,7 +144,7 @@ def fixed_numbers(graph: Graph, encoding: Encoding) -> dict[str, npt.NDArray[np.
 
 def make_model(network: Network, encoding: Encoding, dtype: npt.DTypeLike) -> Model:
     """A model for data of this encoding, with all parameters zero. ConfigError if the network doesn't fit the data."""
-    graph = build_graph(network.layers, encoding.shape)
+    graph = fitting_graph(network, encoding)
     layout = make_layout(graph)
     return Model(network, encoding, graph, layout, np.zeros(layout.length, dtype), fixed_numbers(graph, encoding))
 
@@ -156,7 +157,7 @@ def load_model(path: Path) -> Model:
             raise CheckpointError(f"{path}: not a distprop model")
         network = _NETWORK.validate_json(json.dumps(about["network"]))
         encoding = Encoding.from_json(json.dumps(about["encoding"]))
-        graph = build_graph(network.layers, encoding.shape)
+        graph = fitting_graph(network, encoding)
         layout = make_layout(graph)
         params = np.zeros(layout.length, str(about["dtype"]))
         for name, view in layout.views(params).items():
@@ -177,7 +178,10 @@ def save_tensors(path: Path, tensors: Mapping[str, Array], about: Mapping[str, o
     text = json.dumps(about, sort_keys=True, allow_nan=False)
     try:
         with written_whole(path) as temporary:
+            temporary.touch()
+            mode = temporary.stat().st_mode  # what the user wants for new files; save_file's are private
             save_file(arrays, temporary, metadata={"distprop": text, "sha256": _content_digest(text, arrays)})
+            temporary.chmod(mode)
     except (OSError, safetensors.SafetensorError) as error:
         raise CheckpointError(f"{path}: can't be written: {error}") from error
 
@@ -185,11 +189,14 @@ def save_tensors(path: Path, tensors: Mapping[str, Array], about: Mapping[str, o
 def load_tensors(path: Path) -> tuple[dict[str, object], dict[str, Array]]:
     """Read what save_tensors wrote. Raises CheckpointError that names the file if any bit of it is wrong."""
     try:
+        path.open("rb").close()  # safetensors calls whatever it can't open missing
         with safetensors.safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file") from None
+    except PermissionError as error:
+        raise CheckpointError(f"{path}: can't be read: {error.strerror}") from None
     except (OSError, ValueError, safetensors.SafetensorError) as error:
         raise CheckpointError(f"{path}: can't be read: {error}") from None
     if "distprop" not in metadata:

@@ -19,41 +19,17 @@ from distprop.config.losses import (
 from distprop.data import encoding
 from distprop.data.dataset import Dataset
 from distprop.data.encoding import Encoding
-from distprop.errors import ConfigError
 from distprop.kernels import gather, losses
 from distprop.network.program import Array, Program
 
 
 @dataclass(frozen=True)
 class Target:
-    """How the targets of a data set meet the loss of a network."""
+    """How the targets of a data set meet the loss of a network that fits them."""
 
     loss: Loss
     encoding: encoding.Target
     outputs: int
-
-    def __post_init__(self) -> None:
-        problem = self._problem()
-        if problem:
-            raise ConfigError([problem])
-
-    def _problem(self) -> str:
-        softmax, binary = isinstance(self.loss, SoftmaxCrossEntropy), isinstance(self.loss, BinaryCrossEntropy)
-        if softmax and not self.classes:
-            return "loss softmax_cross_entropy needs class labels as targets (got real values)"
-        if self.classes and self.outputs not in ({1, 2} if binary and self.classes == 2 else {self.classes}):
-            return (
-                f"the network's last layer has {self.outputs} units, but the targets have {self.classes} classes: "
-                f"set units = {self.classes}"
-            )
-        if not self.classes and self.outputs != self.encoding.outputs:
-            return (
-                f"the network's last layer has {self.outputs} units, but a sample has {self.encoding.outputs} target "
-                f"values: set units = {self.encoding.outputs}"
-            )
-        if self.loss.class_weights is not None and not self.classes:
-            return "class_weights need class labels as targets (got real values)"
-        return ""
 
     @property
     def classes(self) -> int:
@@ -73,10 +49,6 @@ class Target:
             counts = np.asarray(encoding.statistics.class_counts if encoding.statistics else (), np.float64)
             balanced: Array = (counts.sum() / (len(counts) * np.maximum(counts, 1))).astype(dtype)
             return balanced
-        if len(declared) != self.classes:
-            raise ConfigError(
-                [f"class_weights has {len(declared)} numbers, but the targets have {self.classes} classes"]
-            )
         return np.asarray(declared, dtype)
 
     def rows(self, rows: int, dtype: npt.DTypeLike) -> Array:
