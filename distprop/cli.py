@@ -28,6 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return 130
+    except PermissionError as error:
+        print(f"{error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
+        return 2
     except MemoryError as error:
         print(out_of_memory(error), file=sys.stderr)
         return 1

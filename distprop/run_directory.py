@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from distprop.errors import UsageError
 from distprop.files import written_whole
@@ -133,14 +133,16 @@ class RunDirectory:
     def read_metrics_from(self, offset: int) -> tuple[list[dict[str, Any]], int]:
         """The whole lines of metrics.jsonl from a byte on, and the byte behind them.
 
-        A last line without its newline was cut short by the end of its writer, or is being written.
+        A last line without its newline was cut short by the end of its writer, or is being written. Damaged lines are
+        left out: nothing depends on them.
         """
         if not self.metrics.exists():
             return [], offset
         with self.metrics.open("rb") as file:
             file.seek(offset)
             whole, newline, _ = file.read().rpartition(b"\n")
-        return [json.loads(line) for line in whole.splitlines()], offset + len(whole) + len(newline)
+        records = [record for line in whole.splitlines() if (record := _object(line)) and "step" in record]
+        return records, offset + len(whole) + len(newline)
 
     def truncate_metrics(self, step: int) -> None:
         """Drop what was reported after `step`: a run that is resumed there reports it again."""
@@ -159,9 +161,10 @@ class RunDirectory:
     def read_status(self) -> dict[str, Any] | None:
         """The last status, or None if no rank has written one yet."""
         try:
-            return cast(dict[str, Any], json.loads(self.status.read_text(encoding="utf-8")))
+            status = _object(self.status.read_bytes())
         except FileNotFoundError:
             return None
+        return status if status and "phase" in status else None
 
     def write_failure(self, rank: int, kind: str, text: str, exit_code: int) -> None:
         """Record why this rank ends."""
@@ -214,6 +217,15 @@ def write_whole(path: Path, text: str) -> None:
     """Replace a file at once: a reader sees the old text or the new one. It is not forced to disk."""
     with written_whole(path, durable=False) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def _object(text: bytes) -> dict[str, Any] | None:
+    """The JSON object in a text, None if it is none."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def _finite(value: Any) -> Any:

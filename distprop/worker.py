@@ -22,6 +22,7 @@ from distprop.config import load_config, resolve, write_config
 from distprop.config.run import Config
 from distprop.environment import launched, rank_by_environment
 from distprop.errors import DistpropError, Interrupted, out_of_memory
+from distprop.paths import cache_folder
 from distprop.report import epoch_line
 from distprop.run_directory import RunDirectory
 from distprop.training.observer import RunObserver
@@ -171,7 +172,8 @@ def _text(run: RunDirectory, error: BaseException) -> str:
     if isinstance(error, MemoryError):
         return out_of_memory(error)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-        return f"{error.filename or run.path}: {error.strerror}; make room, then: distprop resume {run.path}"
+        place = error.filename or f"{run.path} or {cache_folder('')}"
+        return f"{place}: {error.strerror}; make room, then: distprop resume {run.path}"
     return traceback.format_exc()
 
 

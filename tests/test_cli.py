@@ -1,5 +1,6 @@
 """The command line: what it says and the code it ends with, for what is right and for what is wrong."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -123,6 +124,15 @@ def test_a_mistake_in_the_data_is_said_before_any_rank_starts(config, distprop, 
     assert not (config.parent / "runs").exists()
 
 
+def test_what_may_not_be_read_is_one_line(config, capsys, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(errno.EACCES, "Permission denied", "/secret/config.toml")
+
+    monkeypatch.setattr("distprop.inspection.digest", refuse)
+    assert cli.main(["digest", "/secret"]) == 2
+    assert capsys.readouterr().err == "/secret/config.toml: Permission denied\n"
+
+
 def test_check_lists_all_mistakes_at_once(config, distprop):
     config.write_text(CONFIG.replace("epochs = 2", "epocs = 2").replace("units = 3", "units = -3"))
     done = distprop("check", "small.toml")
@@ -181,6 +191,8 @@ def test_training_evaluating_and_predicting_from_the_command_line(config, distpr
     assert (config.parent / "train.csv").read_text() == before
     alone = distprop("evaluate", "runs/small", "--data", "train.csv", "--weights", "train.csv")
     assert alone.returncode == 2 and "--weights needs --targets" in alone.stderr
+    done = distprop("resume", "runs/small")
+    assert done.returncode == 0 and done.stdout.startswith("runs/small: this run is done\n") and digest in done.stdout
     refused = distprop("train", "small.toml", "--run", "runs/small")
     assert refused.returncode == 2 and "distprop resume runs/small" in refused.stderr
 

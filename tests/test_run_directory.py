@@ -119,3 +119,15 @@ def test_a_run_is_trained_by_one_process_at_a_time(run):
 def test_every_line_of_metrics_is_one_json_object(run):
     run.append_metrics({"step": 1, "text": "two\nlines"})
     assert [json.loads(line)["step"] for line in run.metrics.read_text().splitlines()] == [1]
+
+
+def test_damaged_lines_and_a_damaged_status_are_left_out(tmp_path):
+    run = RunDirectory.create(tmp_path / "run")
+    run.append_metrics({"kind": "epoch", "step": 1})
+    with run.metrics.open("ab") as file:
+        file.write(b"\xff\n[1]\n{}\n" + b"{" * 9 + b"\n")
+    run.append_metrics({"kind": "epoch", "step": 2})
+    assert [record["step"] for record in run.read_metrics()] == [1, 2]
+    for text in ("", "x", "[]", "{}"):
+        run.status.write_text(text)
+        assert run.read_status() is None

@@ -4,9 +4,11 @@ No fastmath: it would let LLVM reorder sums and drop checks for NaN, and the bit
 LLVM doesn't contract a * b + c by itself without it; a fused multiply-add is always an explicit `fma`.
 """
 
+import atexit
 import functools
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -37,7 +39,9 @@ def kernel_cache() -> Path:
         with tempfile.TemporaryFile(dir=folder):
             return folder
     except OSError:  # a home that can't be written, as in some containers
-        return Path(tempfile.mkdtemp(prefix="distprop-kernels-"))
+        own = tempfile.mkdtemp(prefix="distprop-kernels-")
+        atexit.register(shutil.rmtree, own, ignore_errors=True)
+        return Path(own)
 
 
 def kernel(function: Callable[..., Any] | None = None, **options: Any) -> Any:

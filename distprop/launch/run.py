@@ -1,5 +1,6 @@
 """Watches one run from the start of mpirun to its end, and tells from the run directory how it ended."""
 
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ REPORT_S = 0.25
 STOP_S = 1.0  # between two requests to stop: one that a rank gets too early is lost
 END_S = 10.0  # for mpirun to end after the run's outcome is known
 LOG_LINES = 20
+FULL_BYTES = 1 << 14  # what is left of a full disk
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the last one: the terminal was closed
 
 
@@ -84,13 +86,17 @@ def _heeded(number: signal.Signals) -> bool:
 def _wait(processes: Processes, run: RunDirectory, progress: Progress, stop: Stop) -> None:
     """Until mpirun has ended, or must be ended."""
     ending: float | None = None
-    reported = 0.0
+    reported, computing = 0.0, False
     while processes.mpirun.poll() is None:
         now = time.monotonic()
         if now - reported >= REPORT_S:
             reported = now
+            phase = _phase(run)
+            if phase == "training" and not computing:  # then the ranks have all the memory that they share
+                computing = True
+                processes.remember_segments()
             progress.update(run)
-            if ending is None and (_phase(run) in ("done", "stopped") or run.failures()):
+            if ending is None and (phase in ("done", "stopped") or run.failures()):
                 ending = now
         if stop.requests > 1 or (ending is not None and now - ending > END_S):
             return
@@ -138,6 +144,8 @@ def _describe(failure: Failure) -> str:
 
 
 def _mpirun_failed(run: RunDirectory, code: int | None) -> str:
+    if shutil.disk_usage(run.path).free < FULL_BYTES:  # then no rank could tell why it ended
+        return f"{run.path}: no space left on this disk; make room, then: distprop resume {run.path}"
     lines = run.mpirun_log.read_text(encoding="utf-8", errors="replace").splitlines()
     said = [line for line in lines if line.strip()][-LOG_LINES:]
     ending = "still there" if code is None else f"signal {-code}" if code < 0 else f"code {code}"

@@ -1,12 +1,16 @@
 """Real ranks under a real mpirun: how runs end, and that nothing is left of them (which `run_command` checks)."""
 
+import re
 import signal
 import sys
+import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from distprop.launch import run as watch
 from distprop.run_directory import RunDirectory
 
 LAUNCHER = [sys.executable, Path(__file__).parent / "programs" / "launcher.py"]
@@ -38,6 +42,30 @@ def test_a_rank_that_is_killed_ends_the_run_with_what_mpirun_said(run_command):
     done = run_command([*LAUNCHER, 2, "die"])
     assert done.returncode == 1
     assert "before the run was done" in done.stderr and "mpirun.log" in done.stderr
+
+
+def test_mpirun_that_is_killed_leaves_no_shared_memory(run_command):
+    with run_command.start([*LAUNCHER, 2, "long"]) as launcher:
+        wait_for_step(launcher, run_command.folder)
+        ours = run_command.members(run_command.tokens)
+        maps = "".join(Path(f"/proc/{process.pid}/maps").read_text() for process in ours)
+        segments = {
+            line.split()[-1] for line in maps.splitlines() if re.search("/dev/shm/(sm_segment|mpich_shm)", line)
+        }
+        mpirun = next(process for process in ours if process.ppid() == launcher.pid)
+        mpirun.kill()
+        launcher.communicate(timeout=20)
+    assert launcher.returncode == 1 and segments
+    assert not [segment for segment in segments if Path(segment).exists()]
+    assert not (Path(tempfile.gettempdir()) / f"ompi.{mpirun.pid}").exists()
+
+
+def test_a_full_disk_is_told_where_ranks_can_not(run_command, tmp_path, monkeypatch):
+    run = RunDirectory.create(tmp_path / "run")
+    run.mpirun_log.write_text("")
+    monkeypatch.setattr(watch.shutil, "disk_usage", lambda path: SimpleNamespace(free=4096))
+    with pytest.raises(watch.RunFailedError, match="no space left on this disk; make room, then: distprop resume"):
+        watch._outcome(run, watch.Stop(), 1)
 
 
 def test_a_run_without_the_record_of_its_end_has_failed_whatever_mpirun_says(run_command):

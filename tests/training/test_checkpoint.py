@@ -2,6 +2,7 @@
 
 import errno
 import io
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -154,3 +155,22 @@ def test_a_model_file_with_a_flipped_bit_is_noticed(lab, tmp_path):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(CheckpointError, match=r"nothing\.safetensors: no such file"):
         load_tensors(tmp_path / "nothing.safetensors")
+
+
+def test_a_model_file_has_the_mode_that_the_user_wants_for_new_files(tmp_path):
+    before = os.umask(0o027)
+    try:
+        save_tensors(tmp_path / "a.safetensors", {"x": np.zeros(3)}, {})
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.safetensors").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_file_that_may_not_be_read_is_not_called_missing(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    save_tensors(tmp_path / "a.safetensors", {"x": np.zeros(3)}, {})
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(CheckpointError, match=r"a\.safetensors: can't be read: Permission denied"):
+        load_tensors(tmp_path / "a.safetensors")
