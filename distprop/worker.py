@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from distprop.comm.communicator import Communicator
+from distprop.comm.exchange import check_ranks
 from distprop.config import load_config, resolve, write_config
 from distprop.config.run import Config
+from distprop.data.fit import fitting_graph
 from distprop.environment import launched, rank_by_environment
 from distprop.errors import DistpropError, Interrupted, out_of_memory
 from distprop.paths import cache_folder
@@ -46,10 +48,12 @@ def train(config: Path, overrides: Sequence[str], run: Path | None) -> int:
     with _told_once():
         resolved = resolve(load_config(config, overrides), config.parent)
         material = prepared_material(resolved)
+        fitting_graph(resolved.network, material.encoding)
     comm = _world()
     directory = None
     if comm.rank == 0:
         try:
+            check_ranks(comm.size, resolved.training.shards or 1)
             directory = _new_run(run, config.stem, resolved)
         except DistpropError as error:
             print(error, file=sys.stderr, flush=True)

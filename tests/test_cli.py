@@ -209,3 +209,14 @@ def test_mpirun_started_by_somebody_else_trains_the_same_model(config, distprop,
     assert done.returncode == 0, done.stderr
     assert distprop("train", "small.toml", "--run", "ours", timeout_s=110.0).returncode == 0
     assert distprop("digest", "ours").stdout == distprop("digest", "theirs").stdout != ""
+
+
+@pytest.mark.parametrize(
+    ("ranks", "setting", "part"),
+    [(5, "seed=1", "5 ranks, but a minibatch has only 4 shards"), (2, "network.layers.0.units=9", "set units = ")],
+)
+def test_under_mpirun_a_mistake_makes_no_run_directory(config, run_command, mpirun, ranks, setting, part):
+    program = [sys.executable, "-m", "distprop.cli", "train", "small.toml", "--run", "theirs", "--set", setting]
+    done = run_command([*mpirun(ranks), *program], timeout_s=60.0, folder=config.parent)
+    assert done.returncode != 0 and part in done.stderr and "Traceback" not in done.stderr
+    assert not (config.parent / "theirs").exists()

@@ -66,15 +66,20 @@ def slice_cuts(length: int, size: int) -> list[int]:
     return [min(length, rank * blocks // size * BLOCK) for rank in range(size + 1)]
 
 
+def check_ranks(size: int, shards: int) -> None:
+    """UsageError if there are more ranks than shards."""
+    if size > shards:
+        raise UsageError(
+            f"{size} ranks, but a minibatch has only {shards} shards: start at most {shards} ranks, "
+            f"or set shards = {size} or more under [training]"
+        )
+
+
 class _Tree:
     """Who has which nodes of the tree over shards, and how the parts of all ranks are summed."""
 
     def __init__(self, comm: Communicator, shards: int, dtype: npt.DTypeLike) -> None:
-        if comm.size > shards:
-            raise UsageError(
-                f"{comm.size} ranks, but a minibatch has only {shards} shards: start at most {shards} ranks, "
-                f"or set shards = {comm.size} or more under [training]"
-            )
+        check_ranks(comm.size, shards)
         by_rank = nodes_of_ranks(comm.size, shards)
         self.nodes = by_rank[comm.rank]
         self.counts = [len(nodes) for nodes in by_rank]
