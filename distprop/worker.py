@@ -23,7 +23,7 @@ from distprop.config import load_config, resolve, write_config
 from distprop.config.run import Config
 from distprop.data.fit import fitting_graph
 from distprop.environment import launched, rank_by_environment
-from distprop.errors import DistpropError, Interrupted, out_of_memory
+from distprop.errors import DistpropError, Interrupted, UsageError, out_of_memory
 from distprop.paths import cache_folder
 from distprop.report import epoch_line
 from distprop.run_directory import RunDirectory
@@ -50,10 +50,15 @@ def train(config: Path, overrides: Sequence[str], run: Path | None) -> int:
         material = prepared_material(resolved)
         fitting_graph(resolved.network, material.encoding)
     comm = _world()
+    try:
+        check_ranks(comm.size, resolved.training.shards or 1)
+    except UsageError as error:  # on every rank alike, so all of them leave without an abort
+        if comm.rank == 0:
+            print(error, file=sys.stderr, flush=True)
+        return error.exit_code
     directory = None
     if comm.rank == 0:
         try:
-            check_ranks(comm.size, resolved.training.shards or 1)
             directory = _new_run(run, config.stem, resolved)
         except DistpropError as error:
             print(error, file=sys.stderr, flush=True)
