@@ -7,6 +7,7 @@ from distprop.config.layers import Add, Concatenate, Dense, Layer
 from distprop.config.losses import SoftmaxCrossEntropy
 from distprop.config.problems import Problem, did_you_mean, wrong
 from distprop.config.run import Network
+from distprop.config.toml import printable, shown
 
 _LAYERS = ("network", "layers")
 
@@ -51,7 +52,7 @@ def _input_problems(layers: Sequence[Layer], number: int) -> Iterator[Problem]:
         problem = (
             "a layer can only read layers before it" if name in after else "no such layer" + did_you_mean(name, before)
         )
-        yield Problem(path, wrong(problem, name, f"one of {', '.join(before)}"))
+        yield Problem(path, wrong(problem, name, f"one of {', '.join(map(printable, before))}"))
 
 
 def _dead_ends(layers: Sequence[Layer]) -> Iterator[Problem]:
@@ -59,7 +60,8 @@ def _dead_ends(layers: Sequence[Layer]) -> Iterator[Problem]:
     for number, layer in enumerate(layers[:-1]):
         if layer.name not in read:
             yield Problem(
-                (*_LAYERS, number), f'no layer reads the output of "{layer.name}" (only the last may be unread)'
+                (*_LAYERS, number),
+                f"no layer reads the output of {shown(str(layer.name))} (only the last may be unread)",
             )
 
 
