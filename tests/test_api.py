@@ -23,7 +23,7 @@ x = np.stack([n % 7, n % 5, n % 11], axis=1) / 4.0
 network = dp.Network([dp.Dense(20, "tanh"), dp.Dropout(0.1), dp.Dense(3)], loss=dp.SoftmaxCrossEntropy())
 data = dp.Dataset(x, n // 2 % 3, weights=1.0 + n % 3)
 result = dp.train(network, data, validation=dp.Dataset(x[:50], n[:50] // 2 % 3), epochs=3, batch_size=50, shards=4)
-print(f"rank {result.rank}", result.model.digest(), flush=True)
+print(f"rank {result.rank} {result.model.digest()}\\n", end="", flush=True)  # in one write: ranks share the output
 """
 
 
