@@ -6,12 +6,11 @@ temporary name, forced to disk and renamed; the SHA-256 of all that it holds is 
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TextIO
 
 from pydantic import TypeAdapter
-from pydantic.dataclasses import dataclass as declaration
 
 from distprop.errors import CheckpointError
 from distprop.network.program import Array
@@ -21,7 +20,7 @@ from distprop.training.schedules import PlateauState
 FORMAT = "distprop checkpoint 1"
 
 
-@declaration(frozen=True)
+@dataclass(frozen=True)
 class Progress:
     """Where training is. Counts are of what is done, so they also number what comes next, from 0."""
 
@@ -35,7 +34,7 @@ class Progress:
     best_epoch: int = 0  # from 1
     anchor: float | None = None  # monitored number that early stopping compares with
     waited: int = 0  # epochs without improvement, for early stopping
-    plateau: PlateauState = PlateauState()
+    plateau: PlateauState = field(default_factory=PlateauState)
     finished: bool = False
 
 

@@ -5,7 +5,7 @@ What decides (losses, wishes to stop, checkpoints) is known alike to all ranks, 
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from distprop.comm.communicator import Communicator
@@ -169,7 +169,7 @@ class Training:
                 correct=before.correct + result.correct,
                 weight=before.weight + result.weight,
             )
-            self._observer.step_done(self.progress, result, rate, asdict(self._step.seconds))
+            self._observer.step_done(self.progress, result, rate, vars(self._step.seconds))
             if result.wishes:
                 self._observer.save(self.checkpoint())
             if result.wishes & STOP:
