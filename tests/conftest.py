@@ -5,6 +5,7 @@ import secrets
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,8 @@ import psutil
 import pytest
 
 TOKEN = "DISTPROP_TEST_TOKEN"
+LIMIT_S = 100.0  # for one command: the machines of a CI may be many times slower than ours
+ENDING_S = 10.0  # the helpers of an mpirun of the user's end a moment after it
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -23,16 +26,19 @@ def signals_as_in_a_terminal() -> None:
 
 
 class Commands:
-    """Runs commands whose processes can all be found again, as each inherits the token of its command."""
+    """Runs commands whose processes can all be found again, as each inherits the token of its command.
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    What a command has started may outlive it by `ending_s`.
+    """
+
+    def __init__(self, folder: Path, ending_s: float = ENDING_S):
+        self.folder, self.ending_s = folder, ending_s
         self.tokens: list[str] = []
 
     def __call__(
         self,
         arguments: Sequence[str | Path],
-        timeout_s: float = 30.0,
+        timeout_s: float = LIMIT_S,
         environment: Mapping[str, str] | None = None,
         folder: Path | None = None,
     ) -> subprocess.CompletedProcess[str]:
@@ -64,10 +70,19 @@ class Commands:
         with process:
             try:
                 yield process
-                left = [f"{found.pid} {found.cmdline()}" for found in self.members([token]) if found.pid != process.pid]
+                left = self.left_behind(token, process.pid)
                 assert not left, f"left behind: {left}"
             finally:
                 self.kill([token])
+
+    def left_behind(self, token: str, command: int) -> list[str]:
+        """Processes of a command besides itself that don't end in time."""
+        until = time.monotonic() + self.ending_s
+        while True:
+            left = [found for found in self.members([token]) if found.pid != command]
+            if not left or time.monotonic() >= until:
+                return [str(found) for found in left]
+            time.sleep(0.01)
 
     def members(self, tokens: Sequence[str]) -> list[psutil.Process]:
         """All processes of these commands that still run."""

@@ -21,6 +21,7 @@ def roots_imported(arguments: list[str], folder: Path) -> set[str]:
     return {name.split(".")[0] for name in re.findall(r"^import time:.*\| *(\S+)$", done.stderr, re.MULTILINE)}
 
 
+@pytest.mark.measured
 def test_help_answers_at_once_even_on_a_busy_machine() -> None:
     seconds = []
     for _ in range(5):
@@ -46,8 +47,7 @@ def test_the_launching_side_imports_neither_numba_nor_mpi4py(tmp_path: Path) -> 
     assert "pydantic" in roots and not roots & {"numba", "llvmlite", "mpi4py"}
 
 
-@pytest.mark.long
-@pytest.mark.timeout(300)
+@pytest.mark.measured
 def test_the_second_start_is_soon_at_its_first_step() -> None:
     command = [sys.executable, str(BENCHMARK), "--starts", "5"]
     output = subprocess.run(command, capture_output=True, text=True, timeout=280, check=True).stdout

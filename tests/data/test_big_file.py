@@ -10,7 +10,7 @@ import pytest
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "data.py"
 
 
-@pytest.mark.long
+@pytest.mark.measured
 def test_a_million_rows_need_no_more_memory_than_a_quarter_of_them() -> None:
     command = [sys.executable, str(BENCHMARK), "250000", "1000000"]
     output = subprocess.run(command, capture_output=True, text=True, timeout=110, check=True).stdout

@@ -122,10 +122,10 @@ CSV: dict[str, tuple[str | bytes, dict[str, Any], tuple[str, ...]]] = {
 
 def one_line(make: Callable[[], object], *parts: str) -> str:
     """The text of the DataError, which is one line, has all the parts, and came at once."""
-    start = time.monotonic()
+    start = time.process_time()  # of the processor, whatever else it does meanwhile
     with pytest.raises(DataError) as caught:
         make()
-    assert time.monotonic() - start < 3
+    assert time.process_time() - start < 3
     text = str(caught.value)
     assert "\n" not in text and len(text) < 600
     for part in parts:

@@ -246,7 +246,7 @@ p = prepare(Data(train=sys.argv[1], missing=0.0), 0, 'float32', Path(sys.argv[2]
 print(p.digest, (p.folder / 'index.json').stat().st_ino, 'numba' in sys.modules, 'mpi4py' in sys.modules)"""
     command = [sys.executable, "-c", program, str(table), str(cache)]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    answers = {process.communicate(timeout=30)[0] for process in processes}
+    answers = {process.communicate(timeout=100)[0] for process in processes}
     assert len(answers) == 1 and answers.pop().endswith("False False\n")
 
 
@@ -270,7 +270,7 @@ try:
 except DataError as error:
     print(error)"""
     command = [sys.executable, "-c", program]
-    output = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30).stdout
+    output = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100).stdout
     assert output == "cache: File too large; set DISTPROP_CACHE to a folder with room to write\n"
     assert [path.suffix for path in cache.iterdir()] == [".lock"]
 
@@ -394,4 +394,4 @@ def test_arrow_is_not_imported_where_the_data_are_found_prepared(table: Path, ca
 prepare(Data(train=sys.argv[1], missing=0.0), 0, 'float64', Path(sys.argv[2]))
 print(sorted({{'numba', 'mpi4py', 'pyarrow'}} & set(sys.modules)))"""
     command = [sys.executable, "-c", program, str(table), str(cache)]
-    assert subprocess.run(command, capture_output=True, text=True, timeout=30).stdout == "[]\n"
+    assert subprocess.run(command, capture_output=True, text=True, timeout=100).stdout == "[]\n"

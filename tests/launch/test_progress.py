@@ -68,7 +68,7 @@ def test_a_reader_that_goes_away_does_not_end_the_training(run_command):
     with run_command.start([*LAUNCHER, 2, "short"]) as launcher:
         launcher.stdout.readline()
         launcher.stdout.close()
-        launcher.wait(timeout=20)
+        launcher.wait(timeout=60)
         assert launcher.stderr.read() == "" and launcher.returncode == 0
     assert RunDirectory(run_command.folder / "run").read_status()["phase"] == "done"
 

@@ -30,20 +30,33 @@ def folder(tmp_path):
     return tmp_path
 
 
+def stopped_in_the_middle(run_command):
+    """A run whose launcher got SIGTERM while it trained, and its number of epochs: as many as that takes here."""
+    for epochs in (60, 600, 6000):
+        run = f"cut-{epochs}"
+        command = [*TRAIN, "-n", "2", "--run", run, "--set", f"training.epochs={epochs}"]
+        with run_command.start(command) as launcher:
+            next(line for line in launcher.stdout if line.startswith("epoch"))
+            launcher.send_signal(signal.SIGTERM)
+            _, errors = launcher.communicate(timeout=100)
+        if launcher.returncode == 75:
+            assert f"continue with: distprop resume {run}" in errors
+            return run, epochs
+        assert launcher.returncode in (0, -signal.SIGTERM), errors  # it was done, or nearly so
+    raise AssertionError("no run was met in the middle")
+
+
 def test_a_run_that_is_stopped_and_resumed_on_other_ranks_ends_with_the_same_model(folder, run_command, distprop):
-    with run_command.start([*TRAIN, "-n", "2", "--run", "cut"]) as launcher:
-        next(line for line in launcher.stdout if line.startswith("epoch"))
-        launcher.send_signal(signal.SIGTERM)
-        _, errors = launcher.communicate(timeout=100)
-    assert launcher.returncode == 75 and "continue with: distprop resume cut" in errors
-    resumed = distprop("resume", "cut", "-n", "1", timeout_s=100.0)
+    run, epochs = stopped_in_the_middle(run_command)
+    resumed = distprop("resume", run, "-n", "1")
     assert resumed.returncode == 0, resumed.stderr
-    epochs = [int(line.split()[1].split("/")[0]) for line in resumed.stdout.splitlines() if line.startswith("epoch")]
-    assert epochs == list(range(epochs[0], 61)) and epochs[0] > 1
-    assert distprop("train", "small.toml", "-n", "2", "--run", "whole", timeout_s=100.0).returncode == 0
-    assert distprop("digest", "cut").stdout == distprop("digest", "whole").stdout != ""
-    records = [json.loads(line) for line in (folder / "cut" / "metrics.jsonl").read_text().splitlines()]
-    assert [record["epoch"] for record in records if record["kind"] == "epoch"] == list(range(1, 61))
+    shown = [int(line.split()[1].split("/")[0]) for line in resumed.stdout.splitlines() if line.startswith("epoch")]
+    assert shown == list(range(shown[0], epochs + 1)) and shown[0] > 1
+    whole = distprop("train", "small.toml", "-n", "2", "--run", "whole", "--set", f"training.epochs={epochs}")
+    assert whole.returncode == 0, whole.stderr
+    assert distprop("digest", run).stdout == distprop("digest", "whole").stdout != ""
+    records = [json.loads(line) for line in (folder / run / "metrics.jsonl").read_text().splitlines()]
+    assert [record["epoch"] for record in records if record["kind"] == "epoch"] == list(range(1, epochs + 1))
 
 
 def test_a_run_that_is_being_trained_is_not_resumed(folder, run_command, distprop):

@@ -12,7 +12,7 @@ from mpi4py import MPI
 from distprop.errors import DataError
 from distprop.run_directory import RunDirectory
 
-STEPS = 400
+MANY_STEPS = 12_000  # a minute: longer than a test that stops them needs, wherever it runs
 STEP_S = 0.005
 
 
@@ -21,9 +21,9 @@ def main(run, behaviour):
     signal.signal(signal.SIGUSR1, lambda *_: stop.append(behaviour != "deaf"))
     signal.signal(signal.SIGTERM, signal.SIG_IGN if behaviour == "deaf" else signal.SIG_DFL)
     if behaviour == "early":
-        time.sleep(60)
+        time.sleep(120)
     comm.Barrier()
-    steps = STEPS if behaviour in ("long", "deaf") else 3
+    steps = MANY_STEPS if behaviour in ("long", "deaf") else 3
     for step in range(1, steps + 1):
         act(comm, behaviour, step)
         asked = comm.allreduce(sum(stop))
@@ -38,7 +38,7 @@ def main(run, behaviour):
     if comm.rank == 0 and behaviour != "silent":
         run.write_status({"phase": "done", "step": steps, "steps": steps, "digest": "0123abcd"})
     if behaviour == "done-then-hang":
-        time.sleep(60)
+        time.sleep(120)
     if behaviour == "done-then-fail":
         sys.exit(3)
 
