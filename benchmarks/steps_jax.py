@@ -1,4 +1,4 @@
-"""JAX's turn in steps.py: python steps_jax.py step|scan FOLDER
+"""JAX's part in steps.py: python steps_jax.py step|scan FOLDER CONVERSATION
 
 step: one jitted function a step, called from Python. scan: a whole epoch as one jitted `lax.scan`. In both, minibatches
 are gathered inside the compiled function, and the old parameters' memory is handed on to the new ones.
@@ -11,7 +11,8 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from steps_task import BETA1, BETA2, EPSILON, MOMENTUM, load_start, load_task, take_turn
+from conversation import Conversation
+from steps_task import BETA1, BETA2, EPSILON, MOMENTUM, load_start, load_task, take_turns
 
 
 def loss_of(params, x, y):
@@ -34,8 +35,8 @@ def adam_update(params, state, grads, rate):
     return jax.tree.map(lambda w, m, v: w - scale * m / (jnp.sqrt(v) * root + EPSILON), params, m, v), (t, m, v)
 
 
-def turn(form: str, folder: Path) -> str:
-    task = load_task(folder)
+def main(form: str, folder: Path, conversation: Path) -> None:
+    talk, task = Conversation(conversation), load_task(folder)
     start = load_start(folder, task)
     x, y = (jnp.asarray(array) for array in task.data())
     params = [(jnp.asarray(w), jnp.asarray(b)) for w, b in zip(start.params[::2], start.params[1::2], strict=True)]
@@ -65,7 +66,7 @@ def turn(form: str, folder: Path) -> str:
         state[0], losses = jitted_epoch(state[0], x, y, rows.astype(np.int32))
         return np.asarray(losses).tolist()
 
-    return take_turn(task, start, by_steps if form == "step" else by_scan)
+    take_turns(task, talk, start, by_steps if form == "step" else by_scan)
 
 
-print(turn(sys.argv[1], Path(sys.argv[2])))
+main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))

@@ -1,102 +1,113 @@
-"""What steps.py writes: tables in Markdown, with the machine and the date."""
+"""What steps.py writes: the figures with their goals, and tables of speeds and of where our steps' time goes."""
 
-import importlib.metadata
-import os
-import platform
 import statistics
-import subprocess
-from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
 
-from peers import peer_python
+from report import Figure, Table, figure
+from steps_sides import Turn
 from steps_task import Task
-from steps_turns import Turn
 
-# Ours over theirs, by the sides' names in steps_turns.py.
+NETWORKS = (
+    "64-32-10,16",
+    "30-64-32-2,32",
+    "784-256-128-10,64",
+    "784-256-128-10,256",
+    "28-300-300-300-2,256",
+    "784-1024-1024-10,256",
+)
+
+
+class Ratio(NamedTuple):
+    """Ours over theirs, by the sides' names in steps_sides.py. goals: one for each network, None for none."""
+
+    ours: str
+    theirs: str
+    goals: tuple[float | None, ...] = (None,) * len(NETWORKS)
+
+
+LAST_FOUR = (None, None, 0.95, 0.95, 0.95, 0.95)
 RATIOS = {
-    "PyTorch eager": ("1 rank", "PyTorch"),
-    "torch.compile": ("1 rank", "torch.compile"),
-    "JAX jitted step": ("1 rank", "JAX step"),
-    "JAX epoch in scan": ("1 rank", "JAX scan"),
-    "scikit-learn": ("1 rank", "scikit-learn"),
-    "2 ranks / PyTorch DDP": ("2 ranks", "PyTorch DDP"),
-    "2 ranks / two runs": ("2 ranks", "two runs"),
+    "1 rank / PyTorch eager": Ratio("1 rank", "PyTorch", (60, 40, 2.2, 1.5, 1.4, 1.05)),
+    "1 rank / torch.compile": Ratio("1 rank", "torch.compile"),
+    "1 rank / JAX jitted step": Ratio("1 rank", "JAX step", (8, 5, 1.1, 1.1, 1.1, 1.0)),
+    "1 rank / JAX epoch in scan": Ratio("1 rank", "JAX scan", (2, 1.8, 1.0, 1.0, 1.0, 1.0)),
+    "1 rank / scikit-learn": Ratio("1 rank", "scikit-learn"),
+    "2 ranks / PyTorch DDP": Ratio("2 ranks", "PyTorch DDP", (100, 80, 6, 3, 3.5, 1.4)),
+    "2 ranks / two runs": Ratio("2 ranks", "two runs", LAST_FOUR),
+    "1 rank / 1 shard": Ratio("1 rank", "1 shard", LAST_FOUR),
 }
-KINDS = ("data", "compute", "exchange", "update")  # of a step's seconds
-Turns = Mapping[str, Sequence[Turn]]  # by side, one a round
+OF_THE_TILE = "of the tile"
+TILE_GOALS = (None, None, None, 0.8, 0.8, 0.8)
 
 
-def ratios(turns: Turns, ours: str, theirs: str) -> str:
-    """Median and range of the rounds' ratios: "2.31 (2.2 to 2.5)"."""
-    found = [a.samples_per_s / b.samples_per_s for a, b in zip(turns[ours], turns[theirs], strict=True)]
-    return f"{statistics.median(found):.2f} ({min(found):.2f} to {max(found):.2f})"
+@dataclass(frozen=True)
+class Rounds:
+    """What was measured: each side's turns and the register tile's GFLOP/s, one of each a round."""
+
+    turns: dict[str, list[Turn]]
+    tile: list[float]
+
+    def speed(self, side: str) -> float:
+        """Samples/s."""
+        return statistics.median(turn.samples_per_s for turn in self.turns[side])
 
 
-def _speed(turns: Sequence[Turn]) -> float:
-    return statistics.median(turn.samples_per_s for turn in turns)
+Measured = Mapping[Task, Rounds]
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+def figures(measured: Measured) -> list[Figure]:
+    """Of the sides that took part."""
+    found = []
+    for task, rounds in measured.items():
+        for measure, (ours, theirs, goals) in RATIOS.items():
+            if {ours, theirs} <= rounds.turns.keys():
+                pairs = zip(rounds.turns[ours], rounds.turns[theirs], strict=True)
+                ratios = [mine.samples_per_s / other.samples_per_s for mine, other in pairs]
+                found.append(figure(task.name, measure, ratios, _goal(task, goals)))
+        turns = zip(rounds.turns["1 rank"], rounds.tile, strict=True)
+        shares = [_gflops(task, turn.samples_per_s) / tile for turn, tile in turns]
+        found.append(figure(task.name, OF_THE_TILE, shares, _goal(task, TILE_GOALS)))
+    return found
 
 
-def ratio_table(measured: Mapping[Task, Turns]) -> str:
-    took_part = set(next(iter(measured.values())))
-    pairs = {name: pair for name, pair in RATIOS.items() if took_part.issuperset(pair)}
+def _goal(task: Task, goals: tuple[float | None, ...]) -> float | None:
+    name = task.network.replace(" ", "")
+    return goals[NETWORKS.index(name)] if name in NETWORKS else None
+
+
+def _gflops(task: Task, samples_per_s: float) -> float:
+    return task.flops * samples_per_s / task.batch * 1e-9
+
+
+def speed_table(measured: Measured) -> Table:
+    sides = list(next(iter(measured.values())).turns)
     rows = [
-        [task.name, task.optimizer, *(ratios(turns, *pair) for pair in pairs.values())]
-        for task, turns in measured.items()
+        [task.name, *(f"{rounds.speed(side) / task.batch:,.0f}" for side in sides)] for task, rounds in measured.items()
     ]
-    return _table(["network, batch", "optimizer", *pairs], rows)
+    return Table("Steps/s", ["network, batch, optimizer", *sides], rows)
 
 
-def speed_table(measured: Mapping[Task, Turns]) -> str:
-    sides = list(next(iter(measured.values())))
-    rows = [
-        [task.name, task.optimizer, *(f"{_speed(turns[side]) / task.batch:,.0f}" for side in sides)]
-        for task, turns in measured.items()
-    ]
-    return _table(["network, batch", "optimizer", *sides], rows)
-
-
-def profile_table(measured: Mapping[Task, Turns], tile: float) -> str:
-    """Where our steps' time goes. products: the rate of the matrix products, if they had the whole step's time."""
-    rows = [
-        _profile(task, side, turns[side], tile)
-        for task, turns in measured.items()
+def profile_table(measured: Measured) -> Table:
+    """Where the time of our median turn goes, by the kinds that training tells."""
+    places = [
+        (task, side, sorted(rounds.turns[side], key=lambda turn: turn.samples_per_s)[len(rounds.tile) // 2])
+        for task, rounds in measured.items()
         for side in ("1 rank", "2 ranks")
-        if side in turns
+        if side in rounds.turns
     ]
-    head = ["network, batch", "optimizer", "side", "step, µs", *KINDS, "rest", "GFLOP/s a rank", "of the tile's"]
-    return _table(head, rows)
-
-
-def _profile(task: Task, side: str, turns: Sequence[Turn], tile: float) -> list[str]:
-    turn = sorted(turns, key=lambda turn: turn.samples_per_s)[len(turns) // 2]
-    step = task.batch / turn.samples_per_s
-    shares = [turn.split[kind] / turn.split["whole"] for kind in KINDS]
-    gflops = task.flops / step * 1e-9 / int(side.split()[0])
-    percent = [f"{100 * share:.0f} %" for share in (*shares, 1 - sum(shares))]
-    return [task.name, task.optimizer, side, f"{1e6 * step:,.1f}", *percent, f"{gflops:.1f}", f"{gflops / tile:.2f}"]
-
-
-def machine() -> str:
-    """Processor, cores and versions, and how busy the machine was."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.split(": ")[1] for line in lines if line.startswith("model name")), platform.machine())
-    ours = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("distprop", "numba", "numpy"))
-    theirs = ", ".join(
-        _version(environment, name)
-        for environment, name in (("peers", "torch"), ("peers", "scikit-learn"), ("peers-jax", "jax"))
+    kinds = list(dict.fromkeys(kind for _, _, turn in places for kind in turn.split))
+    rows = [_profile(task, side, turn, kinds) for task, side, turn in places]
+    return Table(
+        "Where our steps' time goes",
+        ["network, batch, optimizer", "side", "step, µs", *kinds, "rest", "GFLOP/s a rank"],
+        rows,
     )
-    now = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
-    load = " ".join(f"{number:.1f}" for number in os.getloadavg())
-    return f"{now}; {model}, {os.cpu_count()} cores, load {load}; Python {platform.python_version()}; {ours}; {theirs}."
 
 
-def _version(environment: str, package: str) -> str:
-    program = f"import importlib.metadata as m; print(m.version('{package}'))"
-    command = [str(peer_python(environment)), "-c", program]
-    return f"{package} {subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()}"
+def _profile(task: Task, side: str, turn: Turn, kinds: list[str]) -> list[str]:
+    shares = [turn.split.get(kind, 0.0) for kind in kinds]
+    percent = [f"{100 * share:.0f} %" for share in (*shares, 1 - sum(shares))]
+    gflops = _gflops(task, turn.samples_per_s) / int(side.split()[0])
+    return [task.name, side, f"{1e6 * task.batch / turn.samples_per_s:,.1f}", *percent, f"{gflops:.1f}"]

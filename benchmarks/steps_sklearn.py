@@ -1,4 +1,4 @@
-"""scikit-learn's turn in steps.py: python steps_sklearn.py FOLDER
+"""scikit-learn's part in steps.py: python steps_sklearn.py FOLDER CONVERSATION
 
 An epoch is one call of MLPClassifier.partial_fit with all samples, which it shuffles itself. For two classes it trains
 one logistic output instead of a softmax over two, so its losses can be compared for three classes and more only.
@@ -8,12 +8,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from conversation import Conversation
 from sklearn.neural_network import MLPClassifier
-from steps_task import BETA1, BETA2, EPSILON, MOMENTUM, load_start, load_task, take_turn
+from steps_task import BETA1, BETA2, CHECK_MINIBATCHES, EPSILON, MOMENTUM, load_start, load_task, take_turns
 
 
-def turn(folder: Path) -> str:
-    task = load_task(folder)
+def main(folder: Path, conversation: Path) -> None:
+    talk, task = Conversation(conversation), load_task(folder)
     start = load_start(folder, task)
     x, y = task.data()
     solver = {"momentum": "sgd", "adam": "adam"}[task.optimizer]
@@ -28,15 +29,14 @@ def turn(folder: Path) -> str:
     del model._optimizer  # the next call makes a new one, as if no step had been
 
     def train(rows: np.ndarray) -> list[float]:
-        if len(rows) * task.batch < task.samples:  # the first steps
+        if len(rows) == CHECK_MINIBATCHES:
             return [float(model.partial_fit(x[some], y[some]).loss_) for some in rows]
         model.set_params(shuffle=True)
         model.partial_fit(x, y)
         return []
 
-    result = take_turn(task, start, train)
+    take_turns(task, talk, start, train)
     assert model.coefs_[0].dtype == np.float32
-    return result
 
 
-print(turn(Path(sys.argv[1])))
+main(Path(sys.argv[1]), Path(sys.argv[2]))

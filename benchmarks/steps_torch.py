@@ -1,16 +1,16 @@
-"""PyTorch's turn in steps.py: python steps_torch.py eager|compile|ddp FOLDER
+"""PyTorch's part in steps.py: python steps_torch.py eager|compile|ddp FOLDER CONVERSATION
 
 One thread a process. ddp: two processes, DistributedDataParallel over gloo, half of each minibatch each.
 """
 
-import os
 import sys
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.distributed as dist
-from steps_task import BETA1, BETA2, EPSILON, MOMENTUM, Start, Task, load_start, load_task, take_turn
+from conversation import Conversation
+from steps_task import BETA1, BETA2, EPSILON, MOMENTUM, Start, Task, load_start, load_task, take_turns
 from torch import nn
 
 
@@ -29,8 +29,8 @@ def optimizer(task: Task, model: nn.Module) -> torch.optim.Optimizer:
     return torch.optim.Adam(model.parameters(), task.rate, (BETA1, BETA2), EPSILON, fused=True)
 
 
-def turn(form: str, folder: Path, rank: int = 0, size: int = 1) -> str:
-    task = load_task(folder)
+def part(form: str, folder: Path, conversation: Path, rank: int = 0, size: int = 1) -> None:
+    talk, task = Conversation(conversation, rank), load_task(folder)
     start = load_start(folder, task)
     torch.set_num_threads(1)
     model = network(task, start)
@@ -54,31 +54,24 @@ def turn(form: str, folder: Path, rank: int = 0, size: int = 1) -> str:
             loss.backward()
             descent.step()
             losses.append(loss.detach())
-        return mean(torch.stack(losses)).tolist()
-
-    def mean(numbers: torch.Tensor) -> torch.Tensor:
-        """Over the processes."""
+        numbers = torch.stack(losses)
         if size > 1:
             dist.all_reduce(numbers)
-        return numbers / size
+        return (numbers / size).tolist()
 
-    return take_turn(task, start, train, lambda number: mean(torch.tensor([number], dtype=torch.float64)).item())
+    take_turns(task, talk, start, train)
 
 
-def worker(rank: int, folder: Path) -> None:
-    """One of DDP's two processes, on a core of its own."""
-    os.sched_setaffinity(0, {load_task(folder).cores[rank]})
-    meeting = f"file://{folder}/meeting-{os.getppid()}"
-    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2)
-    result = turn("ddp", folder, rank, 2)
-    if rank == 0:
-        print(result, flush=True)
+def worker(rank: int, folder: Path, conversation: Path) -> None:
+    """One of DDP's two processes."""
+    dist.init_process_group("gloo", init_method=f"file://{conversation}/meeting", rank=rank, world_size=2)
+    part("ddp", folder, conversation, rank, 2)
     dist.destroy_process_group()
 
 
 if __name__ == "__main__":
-    form, folder = sys.argv[1], Path(sys.argv[2])
+    form, folder, conversation = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
     if form == "ddp":
-        torch.multiprocessing.spawn(worker, (folder,), nprocs=2)
+        torch.multiprocessing.spawn(worker, (folder, conversation), nprocs=2)
     else:
-        print(turn(form, folder))
+        part(form, folder, conversation)

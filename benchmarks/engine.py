@@ -1,0 +1,84 @@
+"""distprop's own training in a benchmark: the engine of `dp.train`, which trains as many epochs a turn as asked for."""
+
+import time
+from collections.abc import Callable, Mapping
+from itertools import pairwise
+
+from conversation import Conversation
+
+from distprop.comm.communicator import Communicator
+from distprop.comm.serial import Serial
+from distprop.config.run import Config
+from distprop.environment import rank_by_environment
+from distprop.errors import Interrupted
+from distprop.training import loop
+from distprop.training.checkpoint import Progress
+from distprop.training.evaluation import Evaluation
+from distprop.training.run import Material, compile_kernels
+from distprop.training.step import StepResult
+
+Clock = Callable[[], float]
+
+
+class Turns(loop.Silent):
+    """Looks on, takes the time at the end of each epoch, and lets training wait there between two turns."""
+
+    def __init__(self, talk: Conversation, now: Clock) -> None:
+        self._talk, self._now = talk, now
+        self._over = False
+        self._split: Mapping[str, float] = {}
+
+    def next_turn(self) -> None:
+        """Wait for the number of epochs to train; without one training is over."""
+        epochs = self._talk.question()
+        self._over = epochs is None
+        self._epochs = epochs
+        self._before = dict(self._split)
+        self._ends = [self._now()]
+        self._begin = time.perf_counter()
+
+    def wish(self, progress: Progress) -> int:
+        return loop.STOP if self._over else 0
+
+    def step_done(
+        self, progress: Progress, result: StepResult, learning_rate: float, seconds: Mapping[str, float]
+    ) -> None:
+        self._split = seconds
+
+    def epoch_done(self, progress: Progress, numbers: Mapping[str, float], evaluation: Evaluation | None) -> None:
+        self._ends.append(self._now())
+        if len(self._ends) <= self._epochs:
+            return
+        whole = time.perf_counter() - self._begin
+        shares = {kind: (seconds - self._before.get(kind, 0.0)) / whole for kind, seconds in self._split.items()}
+        self._talk.answer({"seconds": [after - before for before, after in pairwise(self._ends)], "split": shares})
+        self.next_turn()
+
+
+def make_training(config: Config, material: Material, comm: Communicator, observer: loop.Observer) -> loop.Training:
+    """What the commands make of a resolved configuration and data."""
+    compile_kernels(config, material, comm, lambda: None)
+    return loop.Training(config, comm, material.data, material.validation, material.encoding, observer, material.digest)
+
+
+def train_in_turns(
+    config: Config, material: Material, comm: Communicator, talk: Conversation, now: Clock = time.perf_counter
+) -> None:
+    """Take turns until there are no more. An answer has the seconds of each epoch, by `now`, and the shares of the
+    wall-clock by kind, such as compute and exchange."""
+    turns = Turns(talk, now)
+    training = make_training(config, material, comm, turns)
+    turns.next_turn()
+    try:
+        training.run()
+    except Interrupted:  # as it was asked for
+        return
+
+
+def communicator() -> Communicator:
+    """That of this process: a rank of mpirun, or one alone."""
+    if rank_by_environment() is None:
+        return Serial()
+    from distprop.comm.mpi import Mpi
+
+    return Mpi()
