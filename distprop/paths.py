@@ -1,9 +1,18 @@
 """Where distprop keeps what it can make again: compiled kernels and prepared data."""
 
+import functools
+import hashlib
 import os
+import platform
+from importlib.metadata import version
+from itertools import takewhile
 from pathlib import Path
 
 from distprop.errors import UsageError
+
+_KERNELS = Path(__file__).parent / "kernels"
+_OTHER_CPU = ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES")  # to compile for
+_CPU_LINES = ("vendor_id", "cpu family", "model", "flags", "CPU implementer", "CPU part", "Features")
 
 
 def cache_folder(kind: str) -> Path:
@@ -12,6 +21,32 @@ def cache_folder(kind: str) -> Path:
     if base:
         return Path(base) / kind
     return Path(os.environ.get("XDG_CACHE_HOME") or _home() / ".cache") / "distprop" / kind
+
+
+@functools.cache
+def kernel_folder() -> Path:
+    """The folder of kernels compiled from these sources, by this Numba, for this CPU; it may not be there yet.
+
+    Found without importing Numba, so the launching side knows it too. Numba notices that a function's own file has
+    changed, not that a function called from another file has; so the name is a hash of all kernel sources. Machines
+    with other CPUs may share a home folder.
+    """
+    digest = hashlib.sha256()
+    for source in sorted(_KERNELS.glob("*.py")):
+        digest.update(source.name.encode() + b"\0" + source.read_bytes())
+    target = [os.environ.get(name) for name in _OTHER_CPU]
+    digest.update(repr((version("numba"), version("llvmlite"), target, _cpu())).encode())
+    return cache_folder("kernels") / digest.hexdigest()[:16]
+
+
+def _cpu() -> str:
+    """What the first CPU is and what it can do."""
+    try:
+        with Path("/proc/cpuinfo").open(encoding="utf-8", errors="replace") as file:
+            lines = list(takewhile(str.strip, file))
+    except OSError:  # not on Linux
+        return f"{platform.machine()} {platform.processor()}"
+    return platform.machine() + "".join(line for line in lines if line.partition(":")[0].strip() in _CPU_LINES)
 
 
 def _home() -> Path:

@@ -1,0 +1,81 @@
+"""Compiled code on disk: whose it is, that it is loaded at once, and that damaged files only cost time."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from distprop import paths
+
+PROGRAM = """
+import sys
+import numpy as np
+from distprop.kernels.norms import ordered_sum
+assert ordered_sum(np.arange(7.0)) == 21
+print("compiled" if ordered_sum.stats.cache_misses else "loaded")
+print("ready to compile" if "numba.cpython.randomimpl" in sys.modules else "not ready to compile")
+"""
+
+
+@pytest.fixture
+def called(run_command, tmp_path):
+    """Call it to call a kernel in a new process, with a cache folder of its own; gives what it prints."""
+
+    def call(**environment):
+        variables = {"DISTPROP_CACHE": str(tmp_path / "cache"), **environment}
+        done = run_command([sys.executable, "-c", PROGRAM], environment=variables)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
+
+    return call
+
+
+def test_a_compiled_kernel_is_loaded_without_making_numba_ready_to_compile(called):
+    assert called() == ["compiled", "ready to compile"]
+    assert called() == ["loaded", "not ready to compile"]
+
+
+@pytest.mark.parametrize(("ending", "length"), [("nbi", 0), ("nbc", 100)])
+def test_files_that_were_cut_short_are_made_again(called, tmp_path, ending, length):
+    called()
+    files = list((tmp_path / "cache" / "kernels").rglob(f"norms.ordered_sum-*.{ending}"))
+    assert len(files) == 1
+    files[0].write_bytes(files[0].read_bytes()[:length])
+    assert called()[0] == "compiled"
+    assert called()[0] == "loaded"
+
+
+def test_code_for_another_cpu_lies_in_another_folder(called, tmp_path):
+    called()
+    assert called(NUMBA_CPU_NAME="x86-64", NUMBA_CPU_FEATURES="")[0] == "compiled"
+    assert len(list((tmp_path / "cache" / "kernels").iterdir())) == 2
+
+
+@pytest.fixture
+def folder(monkeypatch):
+    """Call it for the name of the folder of kernels, computed anew."""
+    for name in ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES"):
+        monkeypatch.delenv(name, raising=False)
+    yield lambda: paths.kernel_folder.__wrapped__().name
+
+
+def test_sources_compilers_and_cpus_have_folders_of_their_own(folder, monkeypatch, tmp_path):
+    names = [folder()]
+    assert folder() == names[0]
+    monkeypatch.setenv("NUMBA_CPU_FEATURES", "+avx2")
+    names.append(folder())
+    monkeypatch.setattr(paths, "_cpu", lambda: "another one")
+    names.append(folder())
+    monkeypatch.setattr(paths, "version", lambda package: "0.1")
+    names.append(folder())
+    monkeypatch.setattr(paths, "_KERNELS", tmp_path)
+    names.append(folder())
+    (tmp_path / "new.py").write_text("")
+    names.append(folder())
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="only Linux tells it in a file")
+def test_a_cpu_is_known_by_what_it_can_do_not_by_its_clock():
+    text = paths._cpu()
+    assert "MHz" not in text and ("flags" in text or "Features" in text) and text == paths._cpu()
