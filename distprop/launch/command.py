@@ -49,8 +49,9 @@ def _open_mpi(mpi: Mpi, local: bool, machine: Machine) -> tuple[list[str], dict[
     old = mpi.version.major < 5
     variables: dict[str, str] = {}
     options = ["--allow-run-as-root"] if machine.root else []
-    # Only a permission: mpirun counts slots by its own rules, we have counted the cores.
-    options += ["--oversubscribe"] if old else ["--map-by", ":OVERSUBSCRIBE"]
+    # Only a permission: mpirun counts slots by its own rules, we have counted the cores. Without the word "slot", Open
+    # MPI 5 would put all ranks on the first host.
+    options += ["--oversubscribe"] if old else ["--map-by", "slot:OVERSUBSCRIBE"]
     if local:
         # Without these, MPI_Init searches for networks for a second.
         variables |= {"OMPI_MCA_pml": "ob1", "OMPI_MCA_btl": "self,vader" if old else "self,sm"}

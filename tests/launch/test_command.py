@@ -25,7 +25,7 @@ def build(mpi, ranks=2, hosts=(), machine=SMALL, folder="/home/me"):
 @pytest.mark.parametrize(
     ("mpi", "expected"),
     [
-        (FIVE, "/opt/five/bin/mpirun -n 2 --map-by :OVERSUBSCRIBE --bind-to none -wdir /home/me python -m work"),
+        (FIVE, "/opt/five/bin/mpirun -n 2 --map-by slot:OVERSUBSCRIBE --bind-to none -wdir /home/me python -m work"),
         (FOUR, "/usr/bin/mpirun -n 2 --oversubscribe --bind-to none -wdir /home/me python -m work"),
         (MPICH, "/opt/mpich/bin/mpirun -n 2 -launcher fork -iface lo -wdir /home/me python -m work"),
         (INTEL, "/opt/intel/bin/mpirun -n 2 -launcher fork -iface lo -wdir /home/me python -m work"),
@@ -53,7 +53,7 @@ def test_ranks_have_one_thread_and_the_variables_of_their_mpi(mpi, expected):
     [
         (
             FIVE,
-            "mpirun -n 4 --host a:3,b:1 --map-by :OVERSUBSCRIBE -wdir /home/me -x DISTPROP_LAUNCHED -x OMP_NUM_THREADS",
+            "mpirun -n 4 --host a:3,b:1 --map-by slot:OVERSUBSCRIBE -wdir /home/me -x DISTPROP_LAUNCHED -x OMP_NUM_THREADS",
         ),
         (FOUR, "mpirun -n 4 --host a:3,b:1 --oversubscribe -wdir /home/me -x DISTPROP_LAUNCHED -x OMP_NUM_THREADS"),
         (MPICH, "mpirun -n 4 -hosts a:3,b:1 -wdir /home/me -genv DISTPROP_LAUNCHED 1 -genv OMP_NUM_THREADS 1"),
