@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from itertools import pairwise
+from typing import Any
 
 from conversation import Conversation
 
@@ -15,7 +16,6 @@ from distprop.training import loop
 from distprop.training.checkpoint import Progress
 from distprop.training.evaluation import Evaluation
 from distprop.training.run import Material, compile_kernels
-from distprop.training.step import StepResult
 
 Clock = Callable[[], float]
 
@@ -37,13 +37,13 @@ class Turns(loop.Silent):
         self._ends = [self._now()]
         self._begin = time.perf_counter()
 
-    def wish(self, progress: Progress) -> int:
+    def wish(self, *about: object) -> int:
         return loop.STOP if self._over else 0
 
-    def step_done(
-        self, progress: Progress, result: StepResult, learning_rate: float, seconds: Mapping[str, float]
-    ) -> None:
-        self._split = seconds
+    def steps_done(self, *about: Any) -> None:
+        self._split = about[-1]
+
+    step_done = steps_done
 
     def epoch_done(self, progress: Progress, numbers: Mapping[str, float], evaluation: Evaluation | None) -> None:
         self._ends.append(self._now())

@@ -1,7 +1,7 @@
 """Hosts on one machine: network namespaces around a bridge, for benchmarks and tests of several machines.
 
-Each host has a network and a host name of its own and knows the others by name; files and cores are shared. Links may be
-slowed down. mpirun reaches the other hosts by a script that stands for ssh. Needs Linux, root, iproute2 and util-linux.
+Each host has a network and a host name of its own and knows the others by name; files and cores are shared. Links may
+be slow. mpirun reaches the other hosts by a script that stands for ssh. Needs Linux, root, iproute2 and util-linux.
 """
 
 import contextlib

@@ -25,6 +25,7 @@ from conversation import ANSWERS, CORES
 from peers import peer_python
 
 from distprop.launch.command import mpirun_command
+from distprop.launch.hosts import Host
 from distprop.launch.machine import this_machine
 from distprop.launch.mpi import find_mpi
 
@@ -36,11 +37,15 @@ GRACE_S = 10.0
 
 @dataclass(frozen=True)
 class Program:
-    """A command without the folder that is its last argument, variables for it, and how many processes converse."""
+    """A command without the folder that is its last argument, variables for it, and how many processes converse.
+
+    pinned: each of several processes has one of the cores; otherwise all have all of them.
+    """
 
     arguments: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
     processes: int = 1
+    pinned: bool = True
 
 
 def script(
@@ -52,10 +57,11 @@ def script(
     return Program((python, str(HERE / name), *map(str, arguments)), variables, processes)
 
 
-def ranks(count: int, name: str, *arguments: object) -> Program:
-    """A program of this folder as ranks of mpirun."""
+def ranks(count: int, name: str, *arguments: object, hosts: Sequence[str] = ()) -> Program:
+    """A program of this folder as ranks of mpirun, on this machine or one on each host."""
     program = [sys.executable, str(HERE / name), *map(str, arguments)]
-    command = mpirun_command(_mpi(), program, count, [], this_machine(), str(HERE))
+    places = [Host(host, 1) for host in hosts]
+    command = mpirun_command(_mpi(), program, count, places, this_machine(), str(HERE))
     safe_path_off = {"PYTHONSAFEPATH": ""}  # the program imports from its folder
     return Program(command.arguments, command.environment | safe_path_off, count)
 
@@ -72,8 +78,9 @@ class Running:
     def __init__(self, program: Program, cores: Sequence[int]) -> None:
         with contextlib.ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            several = program.processes > 1
-            (folder / CORES).write_text(json.dumps([[core] for core in cores] if several else [list(cores)]))
+            apart = program.pinned and program.processes > 1
+            spans = [[core] for core in cores] if apart else [list(cores)] * program.processes
+            (folder / CORES).write_text(json.dumps(spans))
             self._questions = [_pipe(stack, folder / str(rank)) for rank in range(program.processes)]
             self._answers, self._unread = _pipe(stack, folder / ANSWERS), b""
             self._log = stack.enter_context((folder / "log").open("w+"))

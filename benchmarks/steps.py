@@ -15,16 +15,17 @@ import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from peers import versions_of
 from programs import on_cores
 from report import Report, finish, parser_of
+from rounds import take_rounds
 from steps_distprop import SEED, check
-from steps_report import NETWORKS, Rounds, figures, profile_table, speed_table
-from steps_sides import SIDES, TWO_PROCESSES, Player
+from steps_report import NETWORKS, Measured, figures, profile_table, speed_table
+from steps_sides import CONTESTANTS, ON_ONE_CORE, speed_of
 from steps_task import CHECK_EPOCHS, CLOCKS, Task
 from steps_tile import tile_gflops
 
@@ -54,36 +55,35 @@ def start_of(task: Task) -> tuple[dict[str, np.ndarray], np.ndarray]:
     return model.named(), orders
 
 
-def compare(task: Task, players: Mapping[str, Player]) -> None:
-    """Raise unless all have computed the same thing."""
-    ours = np.array(players["1 rank"].losses)
-    for side, player in players.items():
+def compare(task: Task, curves: Mapping[str, Sequence[float]]) -> None:
+    """Raise unless all have computed the same losses."""
+    ours = np.array(curves["1 rank"])
+    for side, curve in curves.items():
         if side == "scikit-learn" and task.sizes[-1] == 2:  # another network, see steps_sklearn.py
             continue
-        found = float(np.max(np.abs(np.array(player.losses) / ours - 1)))
-        print(f"  {side:14} losses differ by {found:.1e}", file=sys.stderr)
+        found = float(np.max(np.abs(np.array(curve) / ours - 1)))
+        print(f"  {side:20} losses differ by {found:.1e}", file=sys.stderr)
         if not found <= TOLERANCES.get(side, TOLERANCE):
             raise RuntimeError(f"{task.name}: {side} computes something else ({found:.1e})")
 
 
-def measure(task: Task, options: argparse.Namespace) -> Rounds:
-    """Rounds in which each side takes a turn, in this order and then in the opposite one."""
+def measure(task: Task, options: argparse.Namespace) -> Measured:
+    """The speeds of all sides' turns."""
     print(task.name, file=sys.stderr, flush=True)
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         task.save(folder, *start_of(task))
-        start = lambda side: Player(SIDES[side], task, folder, options.cores, options.seconds)  # noqa: E731
-        players = {side: stack.enter_context(start(side)) for side in options.sides}
-        compare(task, players)
-        rounds = Rounds({side: [] for side in players}, [])
-        for number in range(options.rounds):
-            for side in list(players)[:: -1 if number % 2 else 1]:
-                rounds.turns[side].append(players[side].turn())
-            with on_cores(options.cores[:1]):
-                rounds.tile.append(tile_gflops())
-    for side in players:
-        print(f"  {side:14} {rounds.speed(side) / task.batch:12,.0f} steps/s", file=sys.stderr, flush=True)
-    return rounds
+        start = lambda name: CONTESTANTS[name].start(folder, options.cores, options.seconds)  # noqa: E731
+        sides = {name: stack.enter_context(start(name)) for name in options.sides}
+        compare(task, {name: side.ready[0]["losses"] for name, side in sides.items()})
+        tile: list[float] = []
+        turns = take_rounds(sides, options.rounds, lambda: tile.append(_tile_gflops(options.cores[0])))
+    return Measured({name: [speed_of(task, turn) for turn in taken] for name, taken in turns.items()}, tile)
+
+
+def _tile_gflops(core: int) -> float:
+    with on_cores([core]):
+        return tile_gflops()
 
 
 def parse_network(text: str) -> tuple[tuple[int, ...], int]:
@@ -95,7 +95,7 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
     parser = parser_of(__doc__, "two rounds of 0.1 s a turn, 2048 samples")
     parser.add_argument("--networks", nargs="+", type=parse_network, default=[parse_network(text) for text in NETWORKS])
     parser.add_argument("--optimizers", nargs="+", choices=("momentum", "adam"), default=["momentum", "adam"])
-    parser.add_argument("--sides", nargs="+", choices=list(SIDES), default=list(SIDES))
+    parser.add_argument("--sides", nargs="+", choices=list(CONTESTANTS), default=list(CONTESTANTS))
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--seconds", type=float, default=0.3, help="of a turn")
     parser.add_argument("--samples", type=int, default=8192)
@@ -106,21 +106,21 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
         options.rounds, options.seconds, options.samples = 2, 0.1, 2048
     options.sides = ["1 rank", *(side for side in options.sides if side != "1 rank")]  # the others are compared with it
     if options.clock == "cpu":
-        options.sides = [side for side in options.sides if side not in TWO_PROCESSES]
+        options.sides = [side for side in options.sides if side in ON_ONE_CORE]
     return options
 
 
 def main() -> None:
     options = options_of(sys.argv[1:])
-    measured = {}
+    by_task = {}
     for sizes, batch in options.networks:
         for optimizer in options.optimizers:
             task = Task(sizes, batch, optimizer, options.samples, options.clock)
-            measured[task] = measure(task, options)
+            by_task[task] = measure(task, options)
     title = "Training speed" + ("" if options.clock == "wall" else ", by the processes' own time")
-    peers = sorted({SIDES[side].environment for side in options.sides} - {""})
-    tables = [speed_table(measured), profile_table(measured)]
-    finish(Report(title, ABOUT, figures(measured), tables, versions=versions_of(*peers)), options)
+    peers = sorted({CONTESTANTS[side].environment for side in options.sides} - {""})
+    tables = [speed_table(by_task), profile_table(by_task)]
+    finish(Report(title, ABOUT, figures(by_task), tables, versions=versions_of(*peers)), options)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from report import Figure, Table, figure
-from steps_sides import Turn
+from steps_sides import Speed
 from steps_task import Task
 
 NETWORKS = (
@@ -43,30 +43,30 @@ TILE_GOALS = (None, None, None, 0.8, 0.8, 0.8)
 
 
 @dataclass(frozen=True)
-class Rounds:
-    """What was measured: each side's turns and the register tile's GFLOP/s, one of each a round."""
+class Measured:
+    """Each side's speeds and the register tile's GFLOP/s, one of each a round."""
 
-    turns: dict[str, list[Turn]]
+    speeds: dict[str, list[Speed]]
     tile: list[float]
 
     def speed(self, side: str) -> float:
         """Samples/s."""
-        return statistics.median(turn.samples_per_s for turn in self.turns[side])
+        return statistics.median(turn.samples_per_s for turn in self.speeds[side])
 
 
-Measured = Mapping[Task, Rounds]
+ByTask = Mapping[Task, Measured]
 
 
-def figures(measured: Measured) -> list[Figure]:
+def figures(by_task: ByTask) -> list[Figure]:
     """Of the sides that took part."""
     found = []
-    for task, rounds in measured.items():
+    for task, measured in by_task.items():
         for measure, (ours, theirs, goals) in RATIOS.items():
-            if {ours, theirs} <= rounds.turns.keys():
-                pairs = zip(rounds.turns[ours], rounds.turns[theirs], strict=True)
+            if {ours, theirs} <= measured.speeds.keys():
+                pairs = zip(measured.speeds[ours], measured.speeds[theirs], strict=True)
                 ratios = [mine.samples_per_s / other.samples_per_s for mine, other in pairs]
                 found.append(figure(task.name, measure, ratios, _goal(task, goals)))
-        turns = zip(rounds.turns["1 rank"], rounds.tile, strict=True)
+        turns = zip(measured.speeds["1 rank"], measured.tile, strict=True)
         shares = [_gflops(task, turn.samples_per_s) / tile for turn, tile in turns]
         found.append(figure(task.name, OF_THE_TILE, shares, _goal(task, TILE_GOALS)))
     return found
@@ -81,21 +81,22 @@ def _gflops(task: Task, samples_per_s: float) -> float:
     return task.flops * samples_per_s / task.batch * 1e-9
 
 
-def speed_table(measured: Measured) -> Table:
-    sides = list(next(iter(measured.values())).turns)
+def speed_table(by_task: ByTask) -> Table:
+    sides = list(next(iter(by_task.values())).speeds)
     rows = [
-        [task.name, *(f"{rounds.speed(side) / task.batch:,.0f}" for side in sides)] for task, rounds in measured.items()
+        [task.name, *(f"{measured.speed(side) / task.batch:,.0f}" for side in sides)]
+        for task, measured in by_task.items()
     ]
     return Table("Steps/s", ["network, batch, optimizer", *sides], rows)
 
 
-def profile_table(measured: Measured) -> Table:
+def profile_table(by_task: ByTask) -> Table:
     """Where the time of our median turn goes, by the kinds that training tells."""
     places = [
-        (task, side, sorted(rounds.turns[side], key=lambda turn: turn.samples_per_s)[len(rounds.tile) // 2])
-        for task, rounds in measured.items()
+        (task, side, sorted(measured.speeds[side], key=lambda turn: turn.samples_per_s)[len(measured.tile) // 2])
+        for task, measured in by_task.items()
         for side in ("1 rank", "2 ranks")
-        if side in rounds.turns
+        if side in measured.speeds
     ]
     kinds = list(dict.fromkeys(kind for _, _, turn in places for kind in turn.split))
     rows = [_profile(task, side, turn, kinds) for task, side, turn in places]
@@ -106,7 +107,7 @@ def profile_table(measured: Measured) -> Table:
     )
 
 
-def _profile(task: Task, side: str, turn: Turn, kinds: list[str]) -> list[str]:
+def _profile(task: Task, side: str, turn: Speed, kinds: list[str]) -> list[str]:
     shares = [turn.split.get(kind, 0.0) for kind in kinds]
     percent = [f"{100 * share:.0f} %" for share in (*shares, 1 - sum(shares))]
     gflops = _gflops(task, turn.samples_per_s) / int(side.split()[0])

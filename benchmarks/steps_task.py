@@ -57,11 +57,13 @@ class Task:
         return replace(self, samples=CHECK_MINIBATCHES * self.batch)
 
     def data(self) -> tuple[np.ndarray, np.ndarray]:
-        """Features (N, F) float32 and labels (N,) int64 that a linear teacher gave them."""
+        """Features (N, F) float32 and labels (N,) int64 that a linear teacher gave them, but for one of each class."""
         random = np.random.Generator(np.random.Philox(key=1))
         teacher = random.standard_normal((self.sizes[0], self.sizes[-1]), dtype=np.float32)
         x = random.standard_normal((self.samples, self.sizes[0]), dtype=np.float32)
-        return x, (x @ teacher).argmax(axis=1)
+        labels = (x @ teacher).argmax(axis=1)
+        labels[: self.sizes[-1]] = range(self.sizes[-1])  # so that none is missing
+        return x, labels
 
     def save(self, folder: Path, params: dict[str, np.ndarray], orders: np.ndarray) -> None:
         """Write the task, the initial parameters and the order of samples (epochs, n) of each epoch of the check."""

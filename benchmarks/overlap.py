@@ -1,0 +1,84 @@
+"""How much of computing and exchanging happens at the same time, between three hosts with slow links.
+
+The hosts are network namespaces of this machine, see hosts.py, with one rank each. A step is timed as it is; with its
+large messages left out, which is computing alone; and both again with so few samples that computing is nearly nothing:
+the difference of these two is exchanging alone. Hidden is the part of the smaller one that the whole step doesn't take.
+Run, as root: python benchmarks/overlap.py [--rate 250] [--rows 2048] [--quick] [--json FILE]
+"""
+
+import argparse
+import contextlib
+import os
+import statistics
+from collections.abc import Mapping
+
+from hosts import Hosts, hosts, missing
+from overlap_distprop import NETWORK, STEPS_PER_EPOCH
+from programs import Program, ranks
+from report import Figure, Report, figure, finish, parser_of
+from rounds import Side, take_rounds
+
+HOSTS = 3
+GOAL = 0.8
+
+
+def program(network: Hosts, rows: int, form: str) -> Program:
+    """A rank on each host; all share this machine's cores."""
+    started = ranks(HOSTS, "overlap_distprop.py", form, rows, hosts=network.names)
+    arguments = tuple(network.on(network.names[0], started.arguments))
+    return Program(arguments, {**started.environment, **network.environment}, HOSTS, pinned=False)
+
+
+def figures(subject: str, step_ms: Mapping[str, list[float]]) -> list[Figure]:
+    """step_ms: of each round, by side."""
+    exchange = [both - compute for both, compute in zip(step_ms["few, both"], step_ms["few, compute"], strict=True)]
+    compute, both = step_ms["compute"], step_ms["both"]
+    hidden = [(c + e - b) / min(c, e) for c, e, b in zip(compute, exchange, both, strict=True)]
+    return [
+        figure(subject, "compute, ms", compute),
+        figure(subject, "exchange, ms", exchange),
+        figure(subject, "both, ms", both),
+        figure(subject, "hidden", hidden, GOAL),
+    ]
+
+
+def measure(options: argparse.Namespace) -> dict[str, list[float]]:
+    """Milliseconds a step of each round, by side."""
+    cores = sorted(os.sched_getaffinity(0))
+    with contextlib.ExitStack() as stack:
+        network = stack.enter_context(hosts(HOSTS, options.rate))
+        programs = {
+            "both": program(network, options.rows, "both"),
+            "compute": program(network, options.rows, "compute"),
+            "few, both": program(network, 1, "both"),
+            "few, compute": program(network, 1, "compute"),
+        }
+        start = lambda program: stack.enter_context(Side([(program, cores)], options.seconds))  # noqa: E731
+        turns = take_rounds({name: start(program) for name, program in programs.items()}, options.rounds)
+    return {
+        name: [1e3 * statistics.median(turn[0]["seconds"]) / STEPS_PER_EPOCH for turn in taken]
+        for name, taken in turns.items()
+    }
+
+
+def main() -> None:
+    parser = parser_of(__doc__, "two rounds of one epoch, an eighth of the rows at eight times the rate")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=5.0, help="of a turn")
+    parser.add_argument("--rate", type=float, default=250.0, help="of a link, Mbit/s in each direction")
+    parser.add_argument("--rows", type=int, default=2048, help="of a minibatch, on each host")
+    options = parser.parse_args()
+    if options.quick:
+        options.rounds, options.seconds, options.rate, options.rows = 2, 0.1, 8 * options.rate, options.rows // 8
+    if why := missing():
+        raise SystemExit(f"there can be no hosts here: {why}")
+    about = (
+        f"A step on {HOSTS} hosts with links of {options.rate:.0f} Mbit/s, one rank each, on this machine's cores: "
+        f"network {NETWORK}, {options.rows} rows a rank, Adam. Median over rounds, and the range of their middle half."
+    )
+    found = figures(f"{HOSTS} hosts", measure(options))
+    finish(Report("Overlap of computing and exchange between hosts", about, found), options)
+
+
+if __name__ == "__main__":
+    main()
