@@ -1,5 +1,6 @@
 """distprop's own training in a benchmark: the engine of `dp.train`, which trains as many epochs a turn as asked for."""
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from itertools import pairwise
@@ -69,10 +70,8 @@ def train_in_turns(
     turns = Turns(talk, now)
     training = make_training(config, material, comm, turns)
     turns.next_turn()
-    try:
+    with contextlib.suppress(Interrupted):  # as it was asked for
         training.run()
-    except Interrupted:  # as it was asked for
-        return
 
 
 def communicator() -> Communicator:
