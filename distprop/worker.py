@@ -1,6 +1,7 @@
 """One rank of a run: read the run directory, build the objects, train, end with an exit code.
 
     python -m distprop.worker RUN        started by the launcher, once for each rank
+    python -m distprop.worker RUN N      compiles what N ranks on this machine will call, started before them
     mpirun -n 4 distprop train CONFIG    under somebody else's mpirun: the ranks make the run directory themselves
 
 What is wrong with configuration or data is found before MPI is initialised, so that such an error can't leave ranks
@@ -28,17 +29,21 @@ from distprop.paths import cache_folder
 from distprop.report import epoch_line
 from distprop.run_directory import RunDirectory
 from distprop.training.observer import RunObserver
-from distprop.training.run import Material, prepared_material, train_run
+from distprop.training.run import Material, prepared_material, rehearse, train_run
 
 LATE_S = 1.0  # after which a rank other than 0 tells an error that rank 0 would have told too
 
 
 def main(arguments: Sequence[str]) -> int:
-    """A rank that the launcher has started."""
+    """A rank that the launcher has started, or the process that compiles for so many ranks."""
     run = RunDirectory.open(Path(arguments[0]))
     try:
         config = load_config(run.config, check_files=False)
-        return _work(run, config, prepared_material(config))
+        material = prepared_material(config)
+        if arguments[1:]:
+            rehearse(config, material, ranks=int(arguments[1]), one_machine=True)
+            return 0
+        return _work(run, config, material)
     except BaseException as error:
         return _fail(run, error)
 

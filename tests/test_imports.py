@@ -20,7 +20,7 @@ FLOORS = (
     ("network",),
     ("data",),
     ("comm",),
-    ("report", "run_directory"),
+    ("compiled", "report", "run_directory"),
     ("training",),
     ("worker",),
     ("launch",),

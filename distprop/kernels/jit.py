@@ -5,18 +5,21 @@ LLVM doesn't contract a * b + c by itself without it; a fused multiply-add is al
 """
 
 import atexit
+import fcntl
 import functools
 import hashlib
+import os
 import pickle
+import random
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numba
 from numba.core import caching
-from numba.core.runtime import rtsys
+from numba.core.runtime.nrt import rtsys
 
 from distprop.paths import kernel_folder
 
@@ -56,13 +59,18 @@ class _Place(caching._CacheLocator):
 
 
 class _Files(caching.CompileResultCacheImpl):
-    _locator_classes = (_Place,)
+    _locator_classes: list[type[object]] = [_Place]  # noqa: RUF012 (as in Numba)
 
 
 class _Cache(caching.FunctionCache):
-    """Numba's cache of a function, without what takes time at each start."""
+    """Numba's cache of a function, without what takes time at each start; one process at a time compiles a function."""
 
     _impl_class = _Files
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        self._lock = kernel_cache() / f"{self._impl.filename_base}.lock"
+        self._held: Any = None
 
     def load_overload(self, signature: Any, target: Any) -> Any:
         """The compiled function for a signature; None if it isn't there or can't be read, so that it is compiled.
@@ -71,6 +79,30 @@ class _Cache(caching.FunctionCache):
         a start. Code that is loaded needs no more than the functions of Numba's runtime.
         """
         rtsys.initialize(target)
+        loaded = self._read(signature, target)
+        if loaded is None:
+            self._held = self._lock.open("w")
+            fcntl.flock(self._held, fcntl.LOCK_EX)
+            loaded = self._read(signature, target)  # it may have come while we waited
+            if loaded is not None:
+                self._held.close()
+        return loaded
+
+    def save_overload(self, signature: Any, compiled: Any) -> None:
+        super().save_overload(signature, compiled)
+        if self._held:
+            self._held.close()
+
+    def is_being_compiled(self) -> bool:
+        """Whether another process is at it right now."""
+        with self._lock.open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            return False
+
+    def _read(self, signature: Any, target: Any) -> Any:
         try:
             return self._load_overload(signature, target)
         except (EOFError, pickle.UnpicklingError):  # cut short by a loss of power
@@ -90,6 +122,23 @@ def kernel(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     dispatcher = numba.njit(fastmath=False, nogil=True, error_model="numpy", **options)(function)
     dispatcher._cache = _Cache(function)
     return dispatcher
+
+
+def compile_all(wanted: Iterable[tuple[Any, tuple[Any, ...]]]) -> None:
+    """Compile kernels, each for the types of its arguments, or load them.
+
+    Processes that do so at the same time share the work: each goes in an order of its own, past what another one is at.
+    """
+    pairs = list(dict.fromkeys(wanted))
+    random.Random(os.getpid()).shuffle(pairs)
+    later = []
+    for function, types in pairs:
+        if function._cache.is_being_compiled():
+            later.append((function, types))
+        else:
+            function.compile(types)
+    for function, types in later:
+        function.compile(types)
 
 
 def inlined(function: Callable[..., Any]) -> Any:

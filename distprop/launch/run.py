@@ -21,6 +21,7 @@ STOP_S = 1.0  # between two requests to stop: one that a rank gets too early is 
 END_S = 10.0  # for mpirun to end after the run's outcome is known
 LOG_LINES = 20
 FULL_BYTES = 1 << 14  # what is left of a full disk
+RANKS_ENDED = "the ranks ended (mpirun: {})"
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the last one: the terminal was closed
 
 
@@ -61,6 +62,26 @@ def supervise(command: Command, run: RunDirectory, progress: Progress) -> dict[s
             processes.end()
             progress.close()
     return _outcome(run, stop, processes.mpirun.returncode)
+
+
+def finish(command: Command, run: RunDirectory, processes: int) -> None:
+    """Run a command that the ranks need done before, in so many processes that share the work.
+
+    Raises as `supervise` does, also if it is asked to stop: there is nothing to keep then.
+    """
+    run.clear_outcome()
+    with _stop_requests() as stop:
+        started: list[Processes] = []
+        try:
+            started += [start_processes(command, run.mpirun_log) for _ in range(processes)]
+            while not stop.requests and any(one.mpirun.poll() is None for one in started):
+                time.sleep(POLL_S)
+        finally:
+            for one in started:
+                one.end(grace_s=0)
+    failed = [one.mpirun.returncode for one in started if one.mpirun.returncode != 0]
+    if stop.requests or failed:
+        _outcome(run, stop, failed[0] if failed else None, "compiling failed ({})")
 
 
 @contextmanager
@@ -123,7 +144,7 @@ def _phase(run: RunDirectory) -> str | None:
     return None if status is None else str(status["phase"])
 
 
-def _outcome(run: RunDirectory, stop: Stop, code: int | None) -> dict[str, Any]:
+def _outcome(run: RunDirectory, stop: Stop, code: int | None, failed: str = RANKS_ENDED) -> dict[str, Any]:
     """Only what the ranks wrote counts: mpirun ends with 0 after some failures, and with others after success."""
     status = run.read_status() or {"phase": None}
     if status["phase"] == "done":
@@ -135,7 +156,7 @@ def _outcome(run: RunDirectory, stop: Stop, code: int | None) -> dict[str, Any]:
         raise RunFailedError(_describe(failures[0]), failures[0].exit_code)
     if status["phase"] == "stopped" or (stop.requests == 1 and status["phase"] is None):
         raise Interrupted(f"stopped at step {status.get('step', 0)}; continue with: distprop resume {run.path}")
-    raise RunFailedError(_mpirun_failed(run, code))
+    raise RunFailedError(_unexplained(run, code, failed))
 
 
 def _describe(failure: Failure) -> str:
@@ -143,12 +164,10 @@ def _describe(failure: Failure) -> str:
     return text if "\n" not in text else f"{text}\nrank {failure.rank} ended with {failure.kind}; the run has ended"
 
 
-def _mpirun_failed(run: RunDirectory, code: int | None) -> str:
+def _unexplained(run: RunDirectory, code: int | None, failed: str) -> str:
     if shutil.disk_usage(run.path).free < FULL_BYTES:  # then no rank could tell why it ended
         return f"{run.path}: no space left on this disk; make room, then: distprop resume {run.path}"
     lines = run.mpirun_log.read_text(encoding="utf-8", errors="replace").splitlines()
     said = [line for line in lines if line.strip()][-LOG_LINES:]
     ending = "still there" if code is None else f"signal {-code}" if code < 0 else f"code {code}"
-    return "\n".join(
-        [*said, f"the ranks ended (mpirun: {ending}) before the run was done; all of their output: {run.mpirun_log}"]
-    )
+    return "\n".join([*said, f"{failed.format(ending)} before the run was done; all output: {run.mpirun_log}"])

@@ -7,19 +7,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from distprop.environment import LAUNCHED
 from distprop.errors import UsageError
-from distprop.launch.command import Command, mpirun_command
+from distprop.launch.command import RANK_VARIABLES, Command, mpirun_command
 from distprop.launch.cores import available_cores
 from distprop.launch.hosts import Place, parse_hostfile, parse_hosts
 from distprop.launch.machine import allocated_nodes, this_machine
 from distprop.launch.mpi import find_mpi
 from distprop.launch.progress import Progress
-from distprop.launch.run import supervise
-from distprop.report import counted, duration
+from distprop.launch.run import finish, supervise
+from distprop.paths import kernel_folder
+from distprop.report import COMPILING, counted, duration
 from distprop.run_directory import RunDirectory, next_free
 
 if TYPE_CHECKING:
     from distprop.config.run import Config
+    from distprop.data.prepare import Prepared
 
 WORKER = (sys.executable, "-m", "distprop.worker")
 
@@ -34,10 +37,10 @@ def train(config: Path, overrides: Sequence[str], folder: Path | None, place: Pl
         settings = [word for override in overrides for word in ("--set", override)]
         print(shell_command(place, ["train", str(config), "--run", str(folder or next_free(config.stem)), *settings]))
         return 0
-    _prepare(resolved)
+    prepared = _prepare(resolved)
     run = RunDirectory.create(folder) if folder else RunDirectory.create_named(config.stem)
     write_config(resolved, run.config)
-    return _launch(run, place)
+    return _launch(run, place, resolved, prepared)
 
 
 def resume(folder: Path, place: Place, *, dry_run: bool = False) -> int:
@@ -54,28 +57,44 @@ def resume(folder: Path, place: Place, *, dry_run: bool = False) -> int:
     if status and status["phase"] == "done" and run.model.exists():
         print(f"{run.path}: this run is done\n{summary(run, status)}")
         return 0
-    _prepare(config)
-    return _launch(run, place)
+    return _launch(run, place, config, _prepare(config))
 
 
-def _prepare(config: "Config") -> None:
+def _prepare(config: "Config") -> "Prepared":
     """Data are read here, before ranks start, so that what is wrong with them or the network for them is said."""
     from distprop.data.fit import fitting_graph
     from distprop.data.prepare import prepare
 
-    fitting_graph(config.network, prepare(config.data, config.seed, config.dtype).encoding)
+    prepared = prepare(config.data, config.seed, config.dtype)
+    fitting_graph(config.network, prepared.encoding)
+    return prepared
 
 
-def _launch(run: RunDirectory, place: Place) -> int:
+def _launch(run: RunDirectory, place: Place, config: "Config", prepared: "Prepared") -> int:
     began = time.monotonic()
     command = rank_command(place, run.path)
     _warn_if_crowded(place)
     print(f"{run.path}: {counted(place.ranks or 1, 'rank')}", flush=True)
     progress = Progress()
     with run.held():
+        if not _compiled(place, config, prepared):
+            progress.note(COMPILING)
+            finish(compiling_command(place, run.path), run, processes=min(place.ranks or 1, available_cores().budget))
         status = supervise(command, run, progress)
     progress.note(summary(run, status, time.monotonic() - began))
     return 0
+
+
+def _compiled(place: Place, config: "Config", prepared: "Prepared") -> bool:
+    """Whether there is nothing to compile for this machine. Ranks on several machines see to that themselves."""
+    from distprop.compiled import compiled_mark
+    from distprop.data.dataset import Dataset
+
+    if place.hosts or allocated_nodes(os.environ) > 1:
+        return True
+    validation = Dataset.open(prepared.validation) if prepared.validation else None
+    name = compiled_mark(config, Dataset.open(prepared.training), validation, place.ranks or 1, one_machine=True)
+    return (kernel_folder() / name).exists()
 
 
 def complete(place: Place, config: "Config") -> Place:
@@ -99,6 +118,11 @@ def complete(place: Place, config: "Config") -> Place:
 def rank_command(place: Place, folder: Path) -> Command:
     """The command that starts the ranks of the run in `folder`."""
     return _mpirun(place, [*WORKER, str(folder.resolve())])
+
+
+def compiling_command(place: Place, folder: Path) -> Command:
+    """The command that compiles what these ranks will call."""
+    return Command((*WORKER, str(folder.resolve()), str(place.ranks)), {LAUNCHED: "1", **RANK_VARIABLES})
 
 
 def shell_command(place: Place, arguments: Sequence[str]) -> Command:

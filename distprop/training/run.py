@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 
 from distprop.comm.communicator import Communicator
 from distprop.comm.threads import run_ranks
+from distprop.compiled import compiled_mark
 from distprop.config import config_digest
 from distprop.config.run import Config
 from distprop.data.dataset import Dataset
 from distprop.data.encoding import Encoding
 from distprop.data.prepare import prepare
 from distprop.errors import Interrupted, NonFiniteError
-from distprop.files import locked
 from distprop.kernels.jit import kernel_cache
 from distprop.run_directory import RunDirectory
 from distprop.training.checkpoint import load_checkpoint
@@ -63,36 +63,32 @@ def train_run(
 
 
 def compile_kernels(config: Config, material: Material, comm: Communicator, announce: Callable[[], None]) -> None:
-    """Let one rank of this machine compile while the others wait, so that they find everything compiled.
+    """Compile what this run calls, unless that has been done: before its own launcher starts the ranks, if it has one.
 
-    Compiling is training for one step on a few rows: so exactly the kernels of this run are compiled, for its types.
-    Two ranks, as threads, stand for any number of them.
+    The ranks of a machine share the work.
+    """
+    name = compiled_mark(config, material.data, material.validation, comm.size, comm.shares_memory)
+    if not (kernel_cache() / name).exists():
+        announce()
+        rehearse(config, material, comm.size, comm.shares_memory)
+
+
+def rehearse(config: Config, material: Material, ranks: int, one_machine: bool) -> None:
+    """Compile by training for one step on a few rows: so exactly the kernels of this run are compiled, for its types.
+
+    Two ranks, as threads, stand for any larger number of them.
     """
     few = replace(config.training, epochs=None, steps=1, early_stopping=None)
     rehearsal = replace(config, training=few)
     data, validation = material.data, material.validation
-    ranks = min(comm.size, 2)
-    names = f"{config.network} {config.optimizer} {config.dtype} {_types(data)} {_types(validation)}"
-    names += f" {ranks} {comm.shares_memory} {config.training.exchange}"
-    done = kernel_cache() / f"compiled-{hashlib.sha256(names.encode()).hexdigest()[:16]}"
-    if done.exists():
-        return
-    announce()
-    with locked(kernel_cache() / "lock"):
-        if not done.exists():
-            few_held_out = None if validation is None else _head(validation)
+    few_held_out = None if validation is None else _head(validation)
 
-            def rehearse(rank: Communicator) -> None:
-                Training(rehearsal, rank, _head(data), few_held_out, material.encoding, Silent(), "").run()
+    def train(rank: Communicator) -> None:
+        Training(rehearsal, rank, _head(data), few_held_out, material.encoding, Silent(), "").run()
 
-            with suppress(NonFiniteError):  # which the run itself will tell, if it meets it
-                run_ranks(ranks, rehearse, comm.shares_memory)
-            done.touch()
-
-
-def _types(data: Dataset | None) -> str:
-    arrays = (data.features, data.labels, data.targets, data.weights, data.rows) if data is not None else ()
-    return " ".join("-" if array is None else array.dtype.str for array in arrays)
+    with suppress(NonFiniteError):  # which the run itself will tell, if it meets it
+        run_ranks(min(ranks, 2), train, one_machine)
+    (kernel_cache() / compiled_mark(config, data, validation, ranks, one_machine)).touch()
 
 
 def _head(data: Dataset, rows: int = 4) -> Dataset:

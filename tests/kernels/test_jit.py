@@ -51,6 +51,29 @@ def test_code_for_another_cpu_lies_in_another_folder(called, tmp_path):
     assert len(list((tmp_path / "cache" / "kernels").iterdir())) == 2
 
 
+SHARED = """
+import numba
+from distprop.kernels.jit import compile_all
+from distprop.kernels.norms import block_square_sums, ordered_sum
+from distprop.kernels.tree import column_sums
+numbers, table = (numba.types.Array(numba.float64, axes, "C") for axes in (1, 2))
+bounds = numba.types.Array(numba.int64, 1, "C")
+kinds = {ordered_sum: (numbers,), block_square_sums: (numbers, numbers), column_sums: (numbers, table, bounds, table)}
+compile_all(kinds.items())
+print(sum(sum(kernel.stats.cache_misses.values()) for kernel in kinds), *(len(kernel.overloads) for kernel in kinds))
+"""
+
+
+def test_processes_that_compile_at_once_share_the_work(run_command, tmp_path):
+    environment = {"DISTPROP_CACHE": str(tmp_path / "cache")}
+    command = [sys.executable, "-c", SHARED]
+    with run_command.start(command, environment) as one, run_command.start(command, environment) as other:
+        answers = [process.communicate(timeout=100) for process in (one, other)]
+    (here, *mine), (there, *theirs) = (output.split() for output, _ in answers)
+    assert int(here) + int(there) == 3, answers
+    assert mine == theirs == ["1", "1", "1"]
+
+
 @pytest.fixture
 def folder(monkeypatch):
     """Call it for the name of the folder of kernels, computed anew."""

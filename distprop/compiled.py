@@ -1,0 +1,21 @@
+"""Which kernels a run needs, as a name: known without Numba, so that the launching side can ask if they are there."""
+
+import hashlib
+
+from distprop.config.run import Config
+from distprop.data.dataset import Dataset
+
+
+def compiled_mark(config: Config, data: Dataset, validation: Dataset | None, ranks: int, one_machine: bool) -> str:
+    """The name of the file that lies in the folder of kernels once all that such a run calls have been compiled.
+
+    Two ranks call what any larger number calls.
+    """
+    what = (config.network, config.optimizer, config.dtype, config.training.exchange, _types(data), _types(validation))
+    text = f"{what} {min(ranks, 2)} {one_machine}"
+    return f"compiled-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def _types(data: Dataset | None) -> str:
+    arrays = (data.features, data.labels, data.targets, data.weights, data.rows) if data is not None else ()
+    return " ".join("-" if array is None else array.dtype.str for array in arrays)
