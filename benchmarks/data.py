@@ -1,5 +1,6 @@
-"""How fast a CSV file is prepared, and with how much memory: python benchmarks/data.py [rows ...]
+"""How fast a CSV file is prepared, and with how much memory.
 
+Run: python benchmarks/data.py [rows ...] [--quick] [--json FILE]
 Prints rows/s, MB/s and the peak of resident memory above that of the imports, by default for 100,000 and 1,000,000 rows
 of 20 columns and a class.
 """
@@ -11,11 +12,14 @@ import time
 from pathlib import Path
 
 import numpy as np
+from report import Figure, Report, figure, finish, parser_of
 
 from distprop.config.data import Data
 
-COLUMNS = 20
+COLUMNS, CITIES = 20, 50
+FEATURES = COLUMNS - 1 + CITIES  # units that the columns become
 ROWS_AT_ONCE = 50_000
+ABOUT = "A file of 20 columns and a class becomes memory-mapped arrays; resident memory above that of the imports."
 
 
 def write_csv(path: Path, rows: int) -> None:
@@ -29,7 +33,7 @@ def write_csv(path: Path, rows: int) -> None:
             numbers = generator.standard_normal((count, COLUMNS - 1)).round(4).astype("U8").tolist()
             labels = generator.integers(0, 2, count).tolist()
             lines = (
-                ",".join([*row, f"city{n % 50}", str(label)])
+                ",".join([*row, f"city{n % CITIES}", str(label)])
                 for n, (row, label) in enumerate(zip(numbers, labels, strict=True))
             )
             file.write("\n".join(lines) + "\n")
@@ -51,29 +55,31 @@ def _peak_mib() -> float:
     return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
 
 
-def main(sizes: list[int]) -> None:
+def main() -> None:
+    parser = parser_of(__doc__, "20,000 rows")
+    parser.add_argument("rows", type=int, nargs="*", default=[100_000, 1_000_000])
+    options = parser.parse_args()
+    figures: list[Figure] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for rows in sizes:
+        for rows in [20_000] if options.quick else options.rows:
             path = folder / f"{rows}.csv"
             write_csv(path, rows)
-            result = subprocess.run(
-                [sys.executable, __file__, "--measure", str(path), str(folder / "cache")],
-                check=True,
-                capture_output=True,
-                text=True,
-                timeout=600,
-            )
-            seconds, mib = (float(word) for word in result.stdout.split())
-            megabytes = path.stat().st_size / 1e6
-            print(
-                f"{rows:>9,} rows, {megabytes:6.1f} MB: {seconds:6.2f} s, {rows / seconds:>9,.0f} rows/s, "
-                f"{megabytes / seconds:5.0f} MB/s, peak {mib:4.0f} MiB above the imports"
-            )
+            command = [sys.executable, __file__, "--measure", str(path), str(folder / "cache")]
+            done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=600)
+            seconds, mib = map(float, done.stdout.split())
+            numbers = {
+                "seconds": seconds,
+                "rows/s": rows / seconds,
+                "MB/s": path.stat().st_size / 1e6 / seconds,
+                "MiB above the imports": mib,
+            }
+            figures += [figure(f"{rows:,} rows", measure, [value]) for measure, value in numbers.items()]
+    finish(Report("Preparing a CSV file", ABOUT, figures), options)
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--measure"]:
         print(*measure(Path(sys.argv[2]), Path(sys.argv[3])))
     else:
-        main([int(word) for word in sys.argv[1:]] or [100_000, 1_000_000])
+        main()

@@ -34,7 +34,7 @@ class Figure:
         spread = "" if self.low == self.high else f" ({number(self.low)} to {number(self.high)})"
         if self.goal is None:
             return number(self.value) + spread
-        aim = f"{'≤' if self.at_most else '≥'} {number(self.goal)}"
+        aim = f"{'≤' if self.at_most else '≥'} {self.goal:g}"
         return f"{number(self.value)}{spread}; goal {aim}{', missed' if self.missed else ''}"
 
 

@@ -1,11 +1,10 @@
-"""How long distprop takes to answer, and to start: python benchmarks/startup.py [--cold]
+"""How long distprop takes to answer, and to start: python benchmarks/startup.py [--cold] [--quick] [--json FILE]
 
 Prints the time of `distprop --help`, best and median of ten, and for a few starts of examples/digits.toml on 2 ranks
 the time until mpirun is started, until the ranks have initialised MPI, and until the first step of training is done.
 With --cold also for the first start of all, which compiles.
 """
 
-import argparse
 import json
 import os
 import statistics
@@ -16,10 +15,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from report import Figure, Report, figure, parser_of
+
 DISTPROP = (sys.executable, "-m", "distprop.cli")
 DIGITS = Path(__file__).parent.parent / "examples" / "digits.toml"
 LIMIT_S = 300.0
 POLL_S = 0.002
+WARM_S, COLD_S = 1.5, 30.0  # goals
+ABOUT = (
+    "Seconds until `distprop --help` has answered, and until mpirun is started, MPI is initialised and the first step "
+    "of examples/digits.toml on 2 ranks is done."
+)
 
 
 def seconds_of_help() -> float:
@@ -69,22 +75,38 @@ def _line(name: str, seconds: list[float]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__, "two starts, a warm one and the one before it")
     parser.add_argument("--cold", action="store_true", help="also start once with an empty cache")
     parser.add_argument("--starts", type=int, default=5)
     options = parser.parse_args()
+    count = 1 if options.quick else options.starts
     answers = [seconds_of_help() for _ in range(10)]
     print(f"distprop --help: best {min(answers):.3f} s, median {statistics.median(answers):.3f} s")
     print("distprop train examples/digits.toml -n 2, time until")
     print(f"{'':12}{'mpirun starts':>17}{'MPI is there':>17}{'first step':>17}")
+    figures = [figure("distprop --help", "answer, s", answers)]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if options.cold:
-            print(_line("empty cache", start(folder / "cold", folder / "cache")))
+            cold = start(folder / "cold", folder / "cache")
+            print(_line("empty cache", cold))
+            figures += _figures("empty cache", [cold], COLD_S)
         start(folder / "first")
-        starts = [start(folder / str(n)) for n in range(options.starts)]
+        starts = [start(folder / str(n)) for n in range(count)]
         print(_line("best", [min(column) for column in zip(*starts, strict=True)]))
         print(_line("median", [statistics.median(column) for column in zip(*starts, strict=True)]))
+        figures += _figures("warm", starts, WARM_S)
+    if options.json:
+        Report("Start", ABOUT, figures).save(options.json)
+
+
+def _figures(subject: str, starts: list[list[float]], goal: float) -> list[Figure]:
+    mpirun, mpi, first_step = zip(*starts, strict=True)
+    return [
+        figure(subject, "mpirun starts, s", mpirun),
+        figure(subject, "MPI is there, s", mpi),
+        figure(subject, "first step, s", first_step, goal, at_most=True),
+    ]
 
 
 if __name__ == "__main__":
