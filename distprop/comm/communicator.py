@@ -32,6 +32,9 @@ class Communicator(Protocol):
     def barrier(self) -> None:
         """Wait for all ranks."""
 
+    def check(self) -> None:
+        """Raise if other ranks are known to be gone: called now and then while waiting for them in shared memory."""
+
     def broadcast(self, text: str) -> str:
         """Rank 0's text, on every rank."""
 

@@ -19,6 +19,9 @@ class Serial:
     def barrier(self) -> None:
         pass
 
+    def check(self) -> None:
+        pass
+
     def broadcast(self, text: str) -> str:
         return text
 

@@ -31,6 +31,10 @@ class Threads:
     def barrier(self) -> None:
         self._team.barrier.wait()
 
+    def check(self) -> None:
+        if self._team.barrier.broken:
+            raise threading.BrokenBarrierError
+
     def _collect(self, offer: Any, take: Callable[[list[Any]], Result]) -> Result:
         """Offer something, take what all ranks offer, and leave together so that nobody's offer changes meanwhile."""
         self._team.offers[self.rank] = offer

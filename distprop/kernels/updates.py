@@ -9,6 +9,9 @@ segments, bounds (K + 1,) int64; is_weight (K,) uint8 tells weights (1) from bia
 
 and then the optimizer's own equation. The scalars have the type of the arrays, so nothing is promoted; products and
 sums are rounded one by one. Division and square root are IEEE's, the same on every CPU.
+
+Those that change from step to step are computed in float64, from additions, products, divisions and square roots alone,
+then rounded once: see `plain_scalars` and `adam_scalars`.
 """
 
 import numpy as np
@@ -108,3 +111,37 @@ def adam_update(
             m[i] = beta1 * m[i] + new1 * gradient
             v[i] = beta2 * v[i] + new2 * (gradient * gradient)
             w[i] = w[i] - (shrink * on) * w[i] - rate * m[i] / (root * np.sqrt(v[i]) + epsilon)
+
+
+@inlined
+def _integer_power(base, exponent):
+    """base^exponent for exponent >= 0, by squaring, with the same bits everywhere; a C library's pow has its own."""
+    power = 1.0
+    while exponent > 0:
+        if exponent & 1:
+            power *= base
+        base *= base
+        exponent >>= 1
+    return power
+
+
+@inlined
+def _clip_scale(norm, clip_norm):
+    """What the gradient is multiplied by so that its norm is at most clip_norm."""
+    return 1.0 if norm <= clip_norm else clip_norm / norm
+
+
+@kernel
+def plain_scalars(scalars, learning_rate, weight_decay, norm, clip_norm):
+    """grad_scale, shrink and rate of a step: scalars[0], [4] and [5]. scalars (5 + ...,) of the parameters' type."""
+    scalars[0] = _clip_scale(norm, clip_norm)
+    scalars[4] = learning_rate * weight_decay
+    scalars[5] = learning_rate
+
+
+@kernel
+def adam_scalars(scalars, learning_rate, weight_decay, norm, clip_norm, beta1, beta2, step):
+    """The same for Adam, and root, scalars[10]; `step` counts from 0."""
+    plain_scalars(scalars, learning_rate, weight_decay, norm, clip_norm)
+    scalars[5] = learning_rate / (1 - _integer_power(beta1, step + 1))
+    scalars[10] = 1 / np.sqrt(1 - _integer_power(beta2, step + 1))

@@ -8,7 +8,7 @@ sample.    d(name) stands for the gradient of the loss with respect to the value
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,21 +16,10 @@ import numpy.typing as npt
 
 from distprop.config.layers import Activation, Add, Concatenate, Dense, Dropout, Flatten, Standardise
 from distprop.kernels import activations, dense, dropout, elementwise
+from distprop.kernels.tape import Call
 from distprop.network.graph import INPUT, Graph, Node
 
 Array: TypeAlias = npt.NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Call:
-    """A kernel with its arguments; `text` says the same for a reader."""
-
-    kernel: Callable[..., Any]
-    arguments: tuple[Any, ...]
-    text: str
-
-    def __str__(self) -> str:
-        return self.text
 
 
 class Buffers:
@@ -127,7 +116,7 @@ class _Compiler:
             learning = self.learning_values()
             for node in reversed(self.graph.nodes):
                 if node.name in learning:
-                    backward += self.backward_calls(node, learning)
+                    backward += [replace(call, phase="backward") for call in self.backward_calls(node, learning)]
         return Program(self.values[INPUT], self.values[output.name], self.slopes[output.name], forward, tuple(backward))
 
     def matrix(self, name: str, columns: int, kind: str = "value") -> Array:

@@ -56,7 +56,7 @@ class Evaluator:
         self._labels = np.zeros(BLOCK_ROWS, np.int32)
         self._targets = target.rows(BLOCK_ROWS, dtype)
         self._weights = np.ones(BLOCK_ROWS, dtype)
-        self._losses = np.zeros(BLOCK_ROWS, dtype)
+        self._losses, self._one = np.zeros(BLOCK_ROWS, dtype), np.ones(1, dtype)
         self._programs: dict[int, Program] = {}
         self._shift = self._first_target()
 
@@ -102,7 +102,8 @@ class Evaluator:
         program = self._program(rows)
         labels, targets, weights = self._labels[:rows], self._targets[:rows], self._weights[:rows]
         gather.gather_rows(program.input, self._matrix, indices)
-        target.gather(targets, labels, data, indices)
+        for call in target.gather(targets, labels, data, indices):
+            call()
         if data.weights is not None:
             gather.gather_values(weights, data.weights, indices)
         program.run_forward()
@@ -110,7 +111,7 @@ class Evaluator:
         if self._class_weights is not None:
             weights = weights.copy()
             elementwise.weigh_classes(weights, labels, self._class_weights)
-        target.compute_loss(program, self._losses[:rows], targets, weights, 1.0)
+        target.loss_call(program, self._losses[:rows], targets, weights, self._one)()
         sums[0] = norms.ordered_sum(self._losses[:rows])
         sums[1] = norms.ordered_sum(weights)
 

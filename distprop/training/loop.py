@@ -4,6 +4,7 @@ What decides (losses, wishes to stop, checkpoints) is known alike to all ranks, 
 """
 
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -24,22 +25,26 @@ from distprop.training.minibatch import Minibatches
 from distprop.training.model import Model, make_model
 from distprop.training.optimizers import Updater
 from distprop.training.schedules import LearningRate
-from distprop.training.step import Step, StepResult
+from distprop.training.step import MOST_STEPS, Step, StepsResult
 from distprop.training.targets import Target
 
 STOP, CHECKPOINT = 1, 2  # what a rank may wish for after a step
+RUN_S = 0.02  # aimed at for steps in one run, after which Python looks round: for signals, for instance
 
 
 class Observer(Protocol):
     """Who looks on: writes what is known to files or a terminal, and may wish for a stop or a checkpoint."""
 
-    def wish(self, progress: Progress) -> int:
-        """STOP, CHECKPOINT, both or 0: asked before each step, granted to any rank after it."""
+    def most_steps(self, progress: Progress) -> int:
+        """After how many steps at most it must be told again; alike on every rank."""
 
-    def step_done(
-        self, progress: Progress, result: StepResult, learning_rate: float, seconds: Mapping[str, float]
+    def wish(self, progress: Progress, steps: int) -> int:
+        """STOP, CHECKPOINT, both or 0: asked before some steps, granted to any rank after them."""
+
+    def steps_done(
+        self, progress: Progress, result: StepsResult, learning_rate: float, seconds: Mapping[str, float]
     ) -> None:
-        """After each step."""
+        """After some steps; learning_rate is the last one's."""
 
     def epoch_done(self, progress: Progress, numbers: Mapping[str, float], evaluation: Evaluation | None) -> None:
         """After each epoch, with all its numbers by name."""
@@ -51,11 +56,14 @@ class Observer(Protocol):
 class Silent:
     """Nobody looks on."""
 
-    def wish(self, progress: Progress) -> int:
+    def most_steps(self, progress: Progress) -> int:
+        return MOST_STEPS
+
+    def wish(self, progress: Progress, steps: int) -> int:
         return 0
 
-    def step_done(
-        self, progress: Progress, result: StepResult, learning_rate: float, seconds: Mapping[str, float]
+    def steps_done(
+        self, progress: Progress, result: StepsResult, learning_rate: float, seconds: Mapping[str, float]
     ) -> None:
         pass
 
@@ -113,6 +121,7 @@ class Training:
         )  # fmt: skip
         self._rates = LearningRate(config.optimizer, config.schedule, len(self._minibatches), self.total_steps)
         self._best: Array | None = None
+        self._patience, self._wanted_steps = 1, 1  # agreed with all ranks, and what this rank would like next
         self.progress = Progress()
         initialize_all(self.model.layout, self.model.params, config.seed)
 
@@ -155,25 +164,42 @@ class Training:
 
     def _train_epoch(self) -> None:
         """The steps that are left of the present epoch."""
-        for number in range(self.progress.minibatch, len(self._minibatches)):
-            before = self.progress
-            if before.step >= self.total_steps:
-                return
-            rate = self._rates.at(before.step, before.plateau)
-            result = self._step.run(before.epoch, number, before.step, rate, self._observer.wish(before))
-            self.progress = replace(
-                before,
-                step=before.step + 1,
-                minibatch=number + 1,
-                loss=before.loss + result.loss,
-                correct=before.correct + result.correct,
-                weight=before.weight + result.weight,
-            )
-            self._observer.step_done(self.progress, result, rate, vars(self._step.seconds))
+        while self.progress.minibatch < len(self._minibatches) and self.progress.step < self.total_steps:
+            result = self._train_steps()
             if result.wishes:
                 self._observer.save(self.checkpoint())
             if result.wishes & STOP:
                 raise Interrupted(f"stopped at step {self.progress.step}")
+
+    def _train_steps(self) -> StepsResult:
+        """As many steps as nobody needs to look on in between."""
+        before, steps = self.progress, self._next_steps()
+        begin = time.perf_counter()
+        rates = self._rates.many(before.step, steps, before.plateau)
+        sums = before.loss, before.correct, before.weight
+        wishes = self._observer.wish(before, steps)
+        result = self._step.run(
+            before.epoch, before.minibatch, before.step, rates, sums, wishes, self._wanted_steps
+        )  # fmt: skip
+        self._patience = result.patience
+        self._wanted_steps = int(min(max(RUN_S * steps / (time.perf_counter() - begin), 1), MOST_STEPS))
+        loss, correct, weight = result.sums
+        self.progress = replace(
+            before,
+            step=before.step + steps,
+            minibatch=before.minibatch + steps,
+            loss=loss,
+            correct=correct,
+            weight=weight,
+        )
+        self._observer.steps_done(self.progress, result, float(rates[-1]), self._step.seconds)
+        return result
+
+    def _next_steps(self) -> int:
+        """How many: minibatches of one size, and no more than all ranks agreed on or anyone allows."""
+        progress = self.progress
+        alike = self._minibatches.alike(progress.minibatch)
+        return min(self._patience, alike, self.total_steps - progress.step, self._observer.most_steps(progress))
 
     def _end_epoch(self) -> dict[str, float]:
         """Validate, and decide how training goes on."""

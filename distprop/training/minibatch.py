@@ -5,31 +5,23 @@ the rows of its own shards alone; only where samples have weights does it read t
 the loss is divided by their sum.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
 from distprop.comm.shards import Node, shard_bounds
 from distprop.data.dataset import Dataset
-from distprop.kernels import elementwise, gather, norms, permutation
+from distprop.kernels import elementwise, gather, permutation
+from distprop.kernels.step import EPOCH, FIRST, set_scale, start_weights, take_rows
+from distprop.kernels.tape import Call, Cell
 from distprop.network.program import Array
 from distprop.training.targets import Target
 
 
-@dataclass(frozen=True)
-class Minibatch:
-    """This rank's rows of one minibatch."""
-
-    samples: int  # of the whole minibatch
-    rows: slice  # this rank's, in it
-    total_weight: float  # of the whole minibatch
-
-
 class Minibatches:
-    """Gathers minibatches into arrays of its own.
+    """Gathers minibatches into arrays of its own, by calls that become part of a tape.
 
-    indices, weights: (B,) of the whole minibatch. Of this rank's rows: labels (N,), targets (N,) or (N, O).
+    indices, weights: (B,) of the whole minibatch; total_weight (1,) float64: their sum; scale (1,): 1 / total_weight.
+    Of this rank's rows: labels (N,), targets (N,) or (N, O).
     """
 
     def __init__(
@@ -50,9 +42,10 @@ class Minibatches:
         self._matrix = data.matrix
         self._weighted = data.weights is not None or class_weights is not None
         largest = max(self.sizes())  # which may be less than batch_size
-        self.positions = np.zeros(largest, np.int64)
+        self._positions = np.zeros(largest, np.int64)
         self.indices = np.zeros(largest, np.int64)
         self.weights = np.ones(largest, dtype)
+        self.total_weight, self.scale = np.zeros(1), np.zeros(1, dtype)
         self._all_labels = np.zeros(largest, np.int32)
         most = max(self.owned_rows(samples)[1] - self.owned_rows(samples)[0] for samples in self.sizes())
         self.most_rows = most
@@ -68,43 +61,59 @@ class Minibatches:
         last = len(self.data) - (len(self) - 1) * self.batch_size
         return {last} if len(self) == 1 else {self.batch_size, last}
 
+    def alike(self, number: int) -> int:
+        """How many minibatches have the size of this one, from it on to the end of the epoch."""
+        whole = len(self.data) // self.batch_size
+        return whole - number if number < whole else 1
+
     def owned_rows(self, samples: int) -> tuple[int, int]:
         """This rank's rows [first, last) of a minibatch of so many samples."""
         bounds = shard_bounds(samples, self._shards)
         return int(bounds[self._run[0]]), int(bounds[self._run[1]])
 
-    def choose(self, epoch: int, number: int) -> Minibatch:
-        """Find the samples of an epoch's minibatch `number`, and their weights."""
-        start = number * self.batch_size
-        samples = min(self.batch_size, len(self.data) - start)
-        positions, indices = self.positions[:samples], self.indices[:samples]
-        if self._shuffle:
-            permutation.minibatch_indices(positions, start, len(self.data), self._seed, epoch)
-        else:
-            permutation.sequential_indices(positions, start)
-        if self.data.rows is None:
-            indices[:] = positions
-        else:
-            np.take(self.data.rows, positions, out=indices)
-        rows = slice(*self.owned_rows(samples))
-        return Minibatch(samples, rows, self._weigh(indices) if self._weighted else float(samples))
+    def rows(self, samples: int) -> slice:
+        """This rank's rows of a minibatch of so many samples."""
+        return slice(*self.owned_rows(samples))
 
-    def _weigh(self, indices: Array) -> float:
-        weights = self.weights[: len(indices)]
-        if self.data.weights is None:
-            weights[:] = 1
+    def choose(self, samples: int, clock: Array) -> list[Call]:
+        """Find the samples of the epoch clock[EPOCH]'s minibatch that begins at clock[FIRST], and their weights."""
+        indices, first = self.indices[:samples], Cell(clock, FIRST)
+        chosen = indices if self.data.rows is None else self._positions[:samples]
+        if self._shuffle:
+            arguments = (chosen, first, len(self.data), self._seed, Cell(clock, EPOCH))
+            calls = [
+                Call(permutation.minibatch_indices, arguments, "indices = minibatch_indices(epoch, first)", "data")
+            ]
         else:
-            gather.gather_values(weights, self.data.weights, indices)
+            calls = [Call(permutation.sequential_indices, (chosen, first), "indices = first, first + 1, ...", "data")]
+        if self.data.rows is not None:
+            rows = np.ascontiguousarray(self.data.rows, np.int64)
+            calls.append(Call(take_rows, (indices, rows, chosen), "indices = rows[indices]", "data"))
+        return calls + (self._weigh(indices) if self._weighted else [self._count(samples)])
+
+    def _count(self, samples: int) -> Call:
+        """The samples' weights are 1, but another size of minibatch may have come before."""
+        arguments = (self.scale, self.total_weight, self.weights[:samples])
+        return Call(set_scale, arguments, f"scale = 1 / {samples}", "data")
+
+    def _weigh(self, indices: Array) -> list[Call]:
+        weights, data = self.weights[: len(indices)], self.data
+        if data.weights is None:
+            calls = [Call(start_weights, (weights,), "weights = 1", "data")]
+        else:
+            arguments = (weights, data.weights, indices)
+            calls = [Call(gather.gather_values, arguments, "weights = gather_values(weights, indices)", "data")]
         if self._class_weights is not None:
             labels = self._all_labels[: len(indices)]
-            gather.gather_labels(labels, self.data.labels, indices)
-            elementwise.weigh_classes(weights, labels, self._class_weights)
-        return float(norms.ordered_sum(weights))
+            calls += [
+                Call(gather.gather_labels, (labels, data.labels, indices), "labels = gather_labels(indices)", "data"),
+                Call(elementwise.weigh_classes, (weights, labels, self._class_weights), "weights *= of class", "data"),
+            ]
+        return [*calls, Call(set_scale, (self.scale, self.total_weight, weights), "scale = 1 / sum(weights)", "data")]
 
-    def gather(self, minibatch: Minibatch, features: Array) -> tuple[Array, Array, Array, Array]:
-        """features (N, F) = this rank's samples; returns their indices, labels, targets and weights (N, ...)."""
-        indices = self.indices[minibatch.rows]
+    def gather(self, samples: int, features: Array) -> list[Call]:
+        """features (N, F) = this rank's samples, and their labels and targets."""
+        indices = self.indices[self.rows(samples)]
         labels, targets = self.labels[: len(indices)], self.targets[: len(indices)]
-        gather.gather_rows(features, self._matrix, indices)
-        self.target.gather(targets, labels, self.data, indices)
-        return indices, labels, targets, self.weights[minibatch.rows]
+        rows = Call(gather.gather_rows, (features, self._matrix, indices), "input = gather_rows(indices)", "data")
+        return [rows, *self.target.gather(targets, labels, self.data, indices)]

@@ -17,7 +17,7 @@ from distprop.run_directory import RunDirectory
 from distprop.training.checkpoint import Checkpoint, Progress, save_checkpoint
 from distprop.training.evaluation import Evaluation
 from distprop.training.loop import CHECKPOINT, STOP
-from distprop.training.step import StepResult
+from distprop.training.step import StepsResult
 
 Show: TypeAlias = Callable[[Mapping[str, Any], Mapping[str, Any]], None]  # takes an epoch's record and the status
 
@@ -79,17 +79,20 @@ class RunObserver:
     def stopped(self, progress: Progress) -> None:
         self._status("stopped", progress)
 
-    def wish(self, progress: Progress) -> int:
+    def most_steps(self, progress: Progress) -> int:
+        periods = (self._config.training.log_every, self._config.checkpoint.every_steps)
+        return min(period - progress.step % period for period in periods if period)
+
+    def wish(self, progress: Progress, steps: int) -> int:
         rules, wishes = self._config.checkpoint, STOP if self._asked else 0
-        done = progress.step + 1
-        if rules.every_steps and done % rules.every_steps == 0:
+        if rules.every_steps and (progress.step + steps) % rules.every_steps == 0:
             wishes |= CHECKPOINT
         if self._writes and rules.every_seconds and time.monotonic() - self._saved >= rules.every_seconds:
             wishes |= CHECKPOINT
         return wishes
 
-    def step_done(
-        self, progress: Progress, result: StepResult, learning_rate: float, seconds: Mapping[str, float]
+    def steps_done(
+        self, progress: Progress, result: StepsResult, learning_rate: float, seconds: Mapping[str, float]
     ) -> None:
         if not self._writes:
             return
@@ -103,7 +106,7 @@ class RunObserver:
             self._status("training", progress)
 
     def _log_step(
-        self, progress: Progress, result: StepResult, learning_rate: float, seconds: Mapping[str, float], now: float
+        self, progress: Progress, result: StepsResult, learning_rate: float, seconds: Mapping[str, float], now: float
     ) -> None:
         self._run.append_metrics(
             {

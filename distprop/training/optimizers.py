@@ -1,8 +1,4 @@
-"""Optimizers at work: each rank updates the slice of the parameters that it owns and keeps that slice's state.
-
-The scalars of a step are computed here in float64, from additions, products, divisions and square roots alone, then
-rounded once to the type of the parameters.
-"""
+"""Optimizers at work: each rank updates the slice of the parameters that it owns and keeps that slice's state."""
 
 import math
 from collections.abc import Callable
@@ -13,6 +9,8 @@ import numpy.typing as npt
 
 from distprop.config import optimizers as declared
 from distprop.kernels import updates
+from distprop.kernels.step import STEP, set_rate
+from distprop.kernels.tape import Call, Cell
 from distprop.network.layout import Layout
 
 Array = npt.NDArray[Any]
@@ -28,12 +26,14 @@ class Segments(NamedTuple):
 class Rule(NamedTuple):
     """What tells one optimizer from another.
 
-    scalars(optimizer, learning_rate, t): the kernel's last arguments at step t = 1, 2, ...
+    constants(optimizer): the kernel's arguments behind the learning rate. moments(optimizer): Adam's two, for its
+    corrections.
     """
 
     slots: tuple[str, ...]
     kernel: Callable[..., None]
-    scalars: Callable[[Any, float, int], tuple[float, ...]]
+    constants: Callable[[Any], tuple[float, ...]]
+    moments: Callable[[Any], tuple[float, ...]] = lambda optimizer: ()
 
 
 def segments_of(layout: Layout, owned: slice) -> Segments:
@@ -46,77 +46,85 @@ def segments_of(layout: Layout, owned: slice) -> Segments:
     return Segments(np.array(bounds, np.int64) - owned.start, np.array(flags, np.uint8))
 
 
-def clip_scale(clip_norm: float | None, norm: float) -> float:
-    """What the gradient is multiplied by so that its norm is at most clip_norm."""
-    return 1.0 if clip_norm is None or norm <= clip_norm else clip_norm / norm
-
-
-def integer_power(base: float, exponent: int) -> float:
-    """base^exponent for exponent >= 0, by squaring: the same bits with every C library, as `**` would not promise."""
-    power = 1.0
-    while exponent:
-        if exponent & 1:
-            power *= base
-        base *= base
-        exponent >>= 1
-    return power
-
-
 class Updater:
     """An optimizer and its state for the owned slice of the parameters."""
 
     def __init__(self, optimizer: declared.Optimizer, layout: Layout, owned: slice, dtype: npt.DTypeLike) -> None:
         self._optimizer, self._rule = optimizer, RULES[optimizer.type]
-        self._segments = segments_of(layout, owned)
-        self._number = np.dtype(dtype).type
+        self._layout, self._owned = layout, owned
         self._slots = {name: np.zeros(owned.stop - owned.start, dtype) for name in self._rule.slots}
+        limit = math.inf if optimizer.clip_value is None else optimizer.clip_value
+        constants = (1.0, limit, optimizer.l1, optimizer.l2, 0.0, 0.0, *self._rule.constants(optimizer))
+        self._scalars = np.array(constants, dtype)
+        self._rate = np.zeros(1)
+
+    @property
+    def clips_norm(self) -> bool:
+        """Whether the update needs the norm of the whole gradient."""
+        return self._optimizer.clip_norm is not None
 
     def slots(self) -> dict[str, Array]:
         """The state by name ("m", "v"): arrays (L,), zero at the start. A checkpoint saves and fills them."""
         return self._slots
 
-    def update(self, params: Array, grads: Array, learning_rate: float, step: int, norm: float) -> None:
-        """One step of descent, in place. params, grads: (L,), the slice; `step` counts from 0.
+    def prepare(self, rates: Array, clock: Array, norm: Array) -> list[Call]:
+        """Set the scalars of a step.
 
-        learning_rate: with the schedule's factor in it. norm: the Euclidean norm of the whole gradient.
+        rates[clock[DONE]]: its learning rate, with the schedule's factor in it; clock[STEP] counts from 0.
+        norm (1,): the Euclidean norm of the whole gradient, if `clips_norm`.
         """
         optimizer = self._optimizer
-        limit = math.inf if optimizer.clip_value is None else optimizer.clip_value
-        shrink = learning_rate * optimizer.weight_decay
-        common = (clip_scale(optimizer.clip_norm, norm), limit, optimizer.l1, optimizer.l2, shrink)
-        scalars = common + self._rule.scalars(optimizer, learning_rate, step + 1)
-        self._rule.kernel(params, *self._slots.values(), grads, *self._segments, *map(self._number, scalars))
+        clip = math.inf if optimizer.clip_norm is None else optimizer.clip_norm
+        given = (self._scalars, Cell(self._rate), optimizer.weight_decay, Cell(norm), clip)
+        moments = self._rule.moments(optimizer)
+        kernel = updates.adam_scalars if moments else updates.plain_scalars
+        more = (*moments, Cell(clock, STEP)) if moments else ()
+        return [
+            Call(set_rate, (self._rate, rates, clock), "rate = schedule(step)", "update"),
+            Call(kernel, (*given, *more), f"scalars = {kernel.__name__}(rate, norm, step)", "update"),
+        ]
+
+    def update(self, params: Array, gradient: Array, part: slice) -> Call:
+        """One step of descent, in place, for a part of the owned slice: params and gradient have its length."""
+        first = self._owned.start
+        segments = segments_of(self._layout, slice(first + part.start, first + part.stop))
+        slots = [slot[part] for slot in self._slots.values()]
+        scalars = [Cell(self._scalars, number) for number in range(len(self._scalars))]
+        text = f"params = {self._rule.kernel.__name__}({', '.join(('params', *self._slots, 'gradient'))})"
+        return Call(self._rule.kernel, (params, *slots, gradient, *segments, *scalars), text, "update")
 
 
-def _sgd(optimizer: declared.SGD, rate: float, t: int) -> tuple[float, ...]:
-    return (rate,)
+def _nothing(optimizer: declared.Optimizer) -> tuple[float, ...]:
+    return ()
 
 
-def _momentum(optimizer: declared.Momentum | declared.Nesterov, rate: float, t: int) -> tuple[float, ...]:
-    return rate, optimizer.momentum
+def _momentum(optimizer: declared.Momentum | declared.Nesterov) -> tuple[float, ...]:
+    return (optimizer.momentum,)
 
 
-def _adagrad(optimizer: declared.AdaGrad, rate: float, t: int) -> tuple[float, ...]:
-    return rate, optimizer.epsilon
+def _adagrad(optimizer: declared.AdaGrad) -> tuple[float, ...]:
+    return (optimizer.epsilon,)
 
 
-def _rmsprop(optimizer: declared.RMSprop, rate: float, t: int) -> tuple[float, ...]:
-    return rate, optimizer.decay, 1 - optimizer.decay, optimizer.epsilon
+def _rmsprop(optimizer: declared.RMSprop) -> tuple[float, ...]:
+    return optimizer.decay, 1 - optimizer.decay, optimizer.epsilon
 
 
-def _adam(optimizer: declared.Adam | declared.AdamW, rate: float, t: int) -> tuple[float, ...]:
+def _adam(optimizer: declared.Adam | declared.AdamW) -> tuple[float, ...]:
     beta1, beta2 = optimizer.beta1, optimizer.beta2
-    corrected_rate = rate / (1 - integer_power(beta1, t))
-    root = 1 / math.sqrt(1 - integer_power(beta2, t))
-    return corrected_rate, beta1, 1 - beta1, beta2, 1 - beta2, root, optimizer.epsilon
+    return beta1, 1 - beta1, beta2, 1 - beta2, 0.0, optimizer.epsilon  # 0: root, which is set in each step
+
+
+def _betas(optimizer: declared.Adam | declared.AdamW) -> tuple[float, ...]:
+    return optimizer.beta1, optimizer.beta2
 
 
 RULES = {
-    "sgd": Rule((), updates.sgd_update, _sgd),
+    "sgd": Rule((), updates.sgd_update, _nothing),
     "momentum": Rule(("v",), updates.momentum_update, _momentum),
     "nesterov": Rule(("v",), updates.nesterov_update, _momentum),
     "adagrad": Rule(("s",), updates.adagrad_update, _adagrad),
     "rmsprop": Rule(("s",), updates.rmsprop_update, _rmsprop),
-    "adam": Rule(("m", "v"), updates.adam_update, _adam),
-    "adamw": Rule(("m", "v"), updates.adam_update, _adam),
+    "adam": Rule(("m", "v"), updates.adam_update, _adam, _betas),
+    "adamw": Rule(("m", "v"), updates.adam_update, _adam, _betas),
 }

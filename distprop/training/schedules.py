@@ -11,6 +11,9 @@ from dataclasses import dataclass, replace
 from decimal import Context, Decimal
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from distprop.config import schedules as declared
 from distprop.config.optimizers import Optimizer
 
@@ -41,6 +44,12 @@ class LearningRate:
     def at(self, step: int, plateau: PlateauState) -> float:
         """The learning rate of a step, counted from 0."""
         return self._rate * self.factor(step, plateau)
+
+    def many(self, first: int, steps: int, plateau: PlateauState) -> npt.NDArray[np.float64]:
+        """The learning rates (steps,) of some steps that follow each other."""
+        if isinstance(self._schedule, declared.Constant | declared.Plateau) and first >= self._warmup:
+            return np.full(steps, self.at(first, plateau))
+        return np.array([self.at(step, plateau) for step in range(first, first + steps)])
 
     def factor(self, step: int, plateau: PlateauState) -> float:
         """The schedule's factor: step i of W steps of warm-up gets (i + 1) / W of its first value."""

@@ -1,55 +1,68 @@
-"""The walk of one minibatch: gather, forward, loss, backward, exchange, update."""
+"""The walk of a minibatch as one tape: gather, forward, loss, backward, exchange, update.
 
-import math
-import time
+Where ranks share memory a tape is all machine code, and many steps are one call; where messages have to be sent it is
+machine code between them.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from distprop.comm.exchange import Exchange
+from distprop.comm.exchange import TAIL, Exchange
 from distprop.comm.shards import shard_bounds
 from distprop.errors import NonFiniteError
 from distprop.kernels.metrics import correct_weights
-from distprop.kernels.norms import BLOCK, block_square_sums, ordered_sum
+from distprop.kernels.norms import BLOCK, block_square_sums
+from distprop.kernels.step import (
+    CLOCK,
+    DONE,
+    EPOCH,
+    FIRST,
+    NOT_FINITE,
+    STEP,
+    check_finite,
+    copy_losses,
+    finish_step,
+)
+from distprop.kernels.tape import Call, Tape
 from distprop.kernels.tree import column_sums
 from distprop.network.graph import Graph
 from distprop.network.layout import Layout
 from distprop.network.program import Array, Buffers, Gradients, Program, compile_program
-from distprop.training.minibatch import Minibatch, Minibatches
+from distprop.training.minibatch import Minibatches
 from distprop.training.optimizers import Updater
 
-TAIL = 2  # sums that travel with the gradient: loss, and the weight of what was classified right
+PHASES = ("data", "forward", "backward", "exchange", "update", "wait")
+MOST_STEPS = 4096  # in one run: the length of the table of learning rates
+
+# Reduce, norm and update go through the owned slice in parts that stay in the second cache, and are not too many.
+PART = 32 * BLOCK  # elements
+MOST_PARTS = 64
+
+WISHES, PATIENCE = range(2)  # the words that ranks tell each other
 
 
 @dataclass(frozen=True)
-class StepResult:
-    """What a step tells, alike on every rank.
+class StepsResult:
+    """What some steps tell, alike on every rank.
 
-    loss: the minibatch's weighted sum, to be divided by weight; correct: the weight of what was classified right.
+    sums: loss, correct, weight of the epoch so far: weighted sums; the others are of the last minibatch.
     """
 
-    samples: int
+    steps: int
+    samples: int  # of all these steps
+    sums: tuple[float, float, float]
     weight: float
-    loss: float
-    correct: float
+    loss: float  # the minibatch's weighted sum, to be divided by weight
     gradient_norm: float
     wishes: int  # of all ranks, see loop.py
-
-
-@dataclass
-class Seconds:
-    """Where this rank's time went."""
-
-    data: float = 0.0
-    compute: float = 0.0
-    exchange: float = 0.0
-    update: float = 0.0
+    patience: int  # rank 0's: how many steps it would like to be run next
 
 
 class Step:
-    """Everything that lives across steps: the flat vectors, the buffers and the programs bound to them."""
+    """Everything that lives across steps: the flat vectors, the buffers and the tapes bound to them."""
 
     def __init__(
         self,
@@ -64,95 +77,137 @@ class Step:
     ) -> None:
         self.graph, self.layout, self.constants, self.params = graph, layout, constants, exchange.params
         self.minibatches, self.exchange, self.updater = minibatches, exchange, updater
-        self.seconds = Seconds()
         self._shards, self._seed = shards, seed
-        self._clock = np.zeros(1, np.int64)
+        self._clock, self._rates = np.zeros(CLOCK, np.int64), np.zeros(MOST_STEPS)
+        self._sums, self._norm = np.zeros(3), np.zeros(1)
         self._buffers = Buffers(minibatches.most_rows, self.params.dtype)
         self._losses = np.zeros(minibatches.most_rows, self.params.dtype)
-        self._row_sums = np.zeros((minibatches.most_rows, TAIL), np.float64)
-        self._tree_levels = np.zeros((shards.bit_length(), TAIL), np.float64)
-        own = exchange.owned.stop - exchange.owned.start
-        self._blocks = np.zeros(-(-own // BLOCK), np.float64)
-        self._tails = np.zeros((len(exchange.nodes), TAIL), np.float64)
-        self._plans = {samples: self._plan(samples) for samples in minibatches.sizes()}
-
-    def _plan(self, samples: int) -> "_Plan":
-        """The program for a minibatch of so many samples, bound to this rank's part of it."""
-        offsets = shard_bounds(samples, self._shards)
-        first, last = self.minibatches.owned_rows(samples)
-        bounds = [offsets[node[0] : node[1] + 1] - first for node in self.exchange.nodes]
-        gradients = Gradients(
-            partials=[self.layout.views(vector) for vector in self.exchange.partials],
-            bounds=bounds,
-            indices=self.minibatches.indices[first:last],
-            clock=self._clock,
-            seed=self._seed,
-        )
-        views = self.layout.views(self.params)
-        program = compile_program(self.graph, views, self.constants, self._buffers, last - first, gradients)
-        return _Plan(program, bounds)
+        self._row_sums = np.zeros((minibatches.most_rows, TAIL))
+        self._tree_levels = np.zeros((shards.bit_length(), TAIL))
+        self._gradient = np.zeros(exchange.parts.shape[1] if len(exchange.parts) > 1 else 0, self.params.dtype)
+        self._programs = {samples: self._program(samples) for samples in minibatches.sizes()}
+        self._tapes: dict[int, Tape] = {}
 
     @property
     def program(self) -> Program:
         """The program of a full minibatch."""
-        return self._plans[max(self._plans)].program
+        return self._programs[max(self._programs)]
 
-    def run(self, epoch: int, number: int, step: int, learning_rate: float, wish: int = 0) -> StepResult:
-        """Train on minibatch `number` of an epoch; `step` counts from 0 over all epochs.
+    @property
+    def seconds(self) -> Mapping[str, float]:
+        """Where this rank's time went since the beginning, by phase."""
+        spent = [tape.seconds for tape in self._tapes.values()]
+        return {phase: sum(seconds.get(phase, 0.0) for seconds in spent) for phase in PHASES}
 
-        Each rank may wish for something after this step; the result holds all ranks' wishes, as bits.
-        Raises NonFiniteError, on every rank alike and before the update, if the loss or the gradient isn't finite.
+    def run(
+        self, epoch: int, number: int, step: int, rates: Array, sums: tuple[float, ...], wishes: int, patience: int
+    ) -> StepsResult:
+        """Train on minibatches of one size, from `number` of an epoch on, one for each learning rate.
+
+        `step` counts from 0 over all epochs; sums: loss, correct, weight of the epoch so far. Each rank may wish for
+        something after these steps, and say how many it would like next; the result holds all ranks' wishes, as bits.
+        Raises NonFiniteError, on every rank alike, if a loss or a gradient isn't finite; params are useless then.
         """
-        begin = time.perf_counter()
-        minibatch = self.minibatches.choose(epoch, number)
-        plan = self._plans[minibatch.samples]
-        inputs = self.minibatches.gather(minibatch, plan.program.input)
-        gathered = time.perf_counter()
-        self._clock[0] = step
-        self._compute(plan, minibatch, *inputs)
-        computed = time.perf_counter()
-        gradient = self.exchange.reduce()
-        block_square_sums(self._blocks, gradient)
-        agreement = self.exchange.agree(self._tails, self._blocks, wish)
-        exchanged = time.perf_counter()
-        norm = math.sqrt(ordered_sum(agreement.blocks))
-        loss = float(agreement.totals[0])
-        if not (math.isfinite(norm) and math.isfinite(loss)):
-            raise NonFiniteError(_non_finite(epoch, number, step, loss, minibatch.total_weight, norm))
-        self.updater.update(self.params[self.exchange.owned], gradient, learning_rate, step, norm)
-        updated = time.perf_counter()
-        self.exchange.share()
-        self._account(begin, gathered, computed, exchanged, updated)
-        correct = float(agreement.totals[1])
-        return StepResult(minibatch.samples, minibatch.total_weight, loss, correct, norm, agreement.wishes)
+        minibatches, exchange, clock = self.minibatches, self.exchange, self._clock
+        first = number * minibatches.batch_size
+        samples = min(minibatches.batch_size, len(minibatches.data) - first)
+        if samples not in self._tapes:
+            self._tapes[samples] = Tape(self._calls(samples))
+        clock[EPOCH], clock[STEP], clock[FIRST], clock[DONE] = epoch, step, first, 0
+        self._rates[: len(rates)], self._sums[:] = rates, sums
+        exchange.words[:] = wishes, patience
+        code = self._tapes[samples].run(len(rates), exchange.waiting)
+        done, weight, loss = int(clock[DONE]), float(minibatches.total_weight[0]), float(exchange.totals[0])
+        norm = float(self._norm[0])
+        if code == NOT_FINITE:
+            raise NonFiniteError(_non_finite(epoch, number + done, step + done, loss, weight, norm))
+        assert code == 0, f"a kernel has failed at step {step + done + 1}"
+        all_wishes = int(np.bitwise_or.reduce(exchange.all_words[:, WISHES]))
+        loss_sum, correct_sum, weight_sum = self._sums.tolist()
+        return StepsResult(
+            done, done * samples, (loss_sum, correct_sum, weight_sum), weight, loss, norm, all_wishes,
+            int(exchange.all_words[0, PATIENCE]),
+        )  # fmt: skip
 
-    def _compute(
-        self, plan: "_Plan", minibatch: Minibatch, indices: Array, labels: Array, targets: Array, weights: Array
-    ) -> None:
+    def _bounds(self, samples: int) -> list[npt.NDArray[np.int64]]:
+        """The row offsets of each node's shards, among this rank's rows."""
+        offsets = shard_bounds(samples, self._shards)
+        first, _ = self.minibatches.owned_rows(samples)
+        return [offsets[node[0] : node[1] + 1] - first for node in self.exchange.nodes]
+
+    def _program(self, samples: int) -> Program:
+        """The program for a minibatch of so many samples, bound to this rank's part of it."""
+        rows = self.minibatches.rows(samples)
+        gradients = Gradients(
+            partials=[self.layout.views(vector) for vector in self.exchange.partials],
+            bounds=self._bounds(samples),
+            indices=self.minibatches.indices[rows],
+            clock=self._clock[STEP : STEP + 1],
+            seed=self._seed,
+        )
+        views = self.layout.views(self.params)
+        return compile_program(self.graph, views, self.constants, self._buffers, rows.stop - rows.start, gradients)
+
+    def _calls(self, samples: int) -> list[Call]:
+        """The whole walk."""
+        minibatches, exchange, updater = self.minibatches, self.exchange, self.updater
+        program = self._programs[samples]
+        calls = minibatches.choose(samples, self._clock) + minibatches.gather(samples, program.input)
+        calls += self._learning(program, samples) + exchange.collect()
+        prepare = updater.prepare(self._rates, self._clock, self._norm)
+        check = Call(
+            check_finite,
+            (self._norm, exchange.all_blocks, exchange.totals),
+            "norm = sqrt(sum(blocks)), finite?",
+            "update",
+        )
+        if updater.clips_norm:
+            calls += [call for part in self._parts() for call in self._reduce(part)]
+            calls += [*exchange.agree(), check, *prepare, *map(self._update, self._parts()), *exchange.share()]
+        else:
+            calls += prepare
+            calls += [call for part in self._parts() for call in (*self._reduce(part), self._update(part))]
+            calls += [*exchange.agree_and_share(), check]
+        arguments = (self._sums, self._clock, exchange.totals, minibatches.total_weight, samples)
+        return [*calls, Call(finish_step, arguments, "sums += loss, correct, weight", "update")]
+
+    def _learning(self, program: Program, samples: int) -> list[Call]:
         """Forward, loss, backward: fills the partial gradients and the tails."""
-        row_losses = self._losses[: len(indices)]
-        scale = 1 / minibatch.total_weight if minibatch.total_weight > 0 else 0.0
-        plan.program.run_forward()
-        self.minibatches.target.compute_loss(plan.program, row_losses, targets, weights, scale)
-        plan.program.run_backward()
-        self._row_sums[: len(indices), 0] = row_losses
-        if self.minibatches.target.classes:
-            correct_weights(self._row_sums[: len(indices), 1], plan.program.output, labels, weights)
-        for tail, bounds in zip(self._tails, plan.bounds, strict=True):
-            column_sums(tail, self._row_sums, bounds, self._tree_levels)
+        minibatches, rows = self.minibatches, self.minibatches.rows(samples)
+        count, weights = rows.stop - rows.start, minibatches.weights[rows]
+        losses, sums = self._losses[:count], self._row_sums[:count]
+        targets = minibatches.targets[:count]
+        calls = [
+            *program.forward,
+            minibatches.target.loss_call(program, losses, targets, weights, minibatches.scale),
+            Call(copy_losses, (sums[:, 0], losses), "sums = losses", "forward"),
+        ]
+        if minibatches.target.classes:
+            arguments = (sums[:, 1], program.output, minibatches.labels[:count], weights)
+            calls.append(Call(correct_weights, arguments, "sums += weights of what is right", "forward"))
+        for tail, bounds in zip(self.exchange.tails, self._bounds(samples), strict=True):
+            given = (tail, self._row_sums, bounds, self._tree_levels)
+            calls.append(Call(column_sums, given, "loss, correct = column_sums(sums)", "forward"))
+        return [*calls, *program.backward]
 
-    def _account(self, begin: float, gathered: float, computed: float, exchanged: float, updated: float) -> None:
-        seconds = self.seconds
-        seconds.data += gathered - begin
-        seconds.compute += computed - gathered
-        seconds.update += updated - exchanged
-        seconds.exchange += exchanged - computed + time.perf_counter() - updated
+    def _parts(self) -> list[slice]:
+        """The parts of the owned slice, whole blocks each."""
+        length = self.exchange.owned.stop - self.exchange.owned.start
+        size = max(PART, -(-length // (MOST_PARTS * BLOCK)) * BLOCK)
+        return [slice(first, min(first + size, length)) for first in range(0, length, size)]
 
+    def _gradient_of(self, part: slice) -> Array:
+        """One rank that holds the whole tree's sum reads it where it lies."""
+        return self._gradient[part] if len(self._gradient) else self.exchange.parts[0, part]
 
-@dataclass(frozen=True)
-class _Plan:
-    program: Program
-    bounds: list[npt.NDArray[Any]]
+    def _reduce(self, part: slice) -> list[Call]:
+        gradient, blocks = self._gradient_of(part), self.exchange.blocks[part.start // BLOCK : -(-part.stop // BLOCK)]
+        squares = Call(block_square_sums, (blocks, gradient), "blocks = block_square_sums(gradient)", "update")
+        summed = self.exchange.sum_parts(gradient, part) if len(self._gradient) else []
+        return [*summed, squares]
+
+    def _update(self, part: slice) -> Call:
+        return self.updater.update(self.params[self.exchange.owned][part], self._gradient_of(part), part)
 
 
 def _non_finite(epoch: int, number: int, step: int, loss: float, weight: float, norm: float) -> str:

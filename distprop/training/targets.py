@@ -3,7 +3,9 @@
 Shapes: N rows of a rank's part of a minibatch, O outputs, C classes.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +22,7 @@ from distprop.data import encoding
 from distprop.data.dataset import Dataset
 from distprop.data.encoding import Encoding
 from distprop.kernels import gather, losses
+from distprop.kernels.tape import Call, Cell
 from distprop.network.program import Array, Program
 
 
@@ -55,32 +58,40 @@ class Target:
         """An array for the targets of some rows: labels (N,) int32 or values (N, O)."""
         return np.zeros(rows, np.int32) if self.uses_labels else np.zeros((rows, self.outputs), dtype)
 
-    def gather(self, out: Array, labels: Array, data: Dataset, indices: Array) -> None:
+    def gather(self, out: Array, labels: Array, data: Dataset, indices: Array) -> list[Call]:
         """out = the targets of the samples `indices` (N,); labels (N,) int32 = their class labels, if there are any."""
         if not self.classes:
-            gather.gather_rows(out, data.targets, indices)
-            return
-        gather.gather_labels(labels, data.labels, indices)
+            return [_call(gather.gather_rows, (out, data.targets, indices), "targets = gather_rows(indices)")]
+        calls = [_call(gather.gather_labels, (labels, data.labels, indices), "labels = gather_labels(indices)")]
         if self.uses_labels:
-            out[:] = labels
+            calls.append(_call(gather.gather_labels, (out, data.labels, indices), "targets = labels"))
         elif self.outputs == 1:
-            out[:, 0] = labels
+            calls.append(_call(gather.gather_labels, (out.reshape(-1), data.labels, indices), "targets = labels"))
         else:
-            gather.one_hot_rows(out, labels)
+            calls.append(_call(gather.one_hot_rows, (out, labels), "targets = one_hot_rows(labels)"))
+        return calls
 
-    def compute_loss(self, program: Program, row_losses: Array, targets: Array, weights: Array, scale: float) -> None:
-        """row_losses (N,) = weights * loss of each row; program.output_gradient (N, O) = its gradient times scale."""
+    def loss_call(self, program: Program, row_losses: Array, targets: Array, weights: Array, scale: Array) -> Call:
+        """row_losses (N,) = weights * loss of each row; program.output_gradient (N, O) = its gradient * scale (1,)."""
         loss, dz, z = self.loss, program.output_gradient, program.output
-        factor = z.dtype.type(scale)
+        more: tuple[Any, ...] = ()
         if isinstance(loss, SoftmaxCrossEntropy):
-            smoothing = z.dtype.type(loss.label_smoothing)
-            losses.softmax_cross_entropy(row_losses, dz, z, targets, weights, factor, smoothing)
+            more = (z.dtype.type(loss.label_smoothing),)
         elif isinstance(loss, Huber):
-            losses.huber(row_losses, dz, z, targets, weights, factor, z.dtype.type(loss.delta))
-        else:
-            kernels = {
-                MeanSquaredError: losses.mean_squared_error,
-                MeanAbsoluteError: losses.mean_absolute_error,
-                BinaryCrossEntropy: losses.binary_cross_entropy,
-            }
-            kernels[type(loss)](row_losses, dz, z, targets, weights, factor)
+            more = (z.dtype.type(loss.delta),)
+        kernel = KERNELS[type(loss)]
+        text = f"losses, d(output) = {kernel.__name__}(output, targets, weights, scale)"
+        return Call(kernel, (row_losses, dz, z, targets, weights, Cell(scale), *more), text, "forward")
+
+
+def _call(kernel: Callable[..., Any], arguments: tuple[Any, ...], text: str) -> Call:
+    return Call(kernel, arguments, text, "data")
+
+
+KERNELS: dict[type[Loss], Callable[..., Any]] = {
+    SoftmaxCrossEntropy: losses.softmax_cross_entropy,
+    Huber: losses.huber,
+    MeanSquaredError: losses.mean_squared_error,
+    MeanAbsoluteError: losses.mean_absolute_error,
+    BinaryCrossEntropy: losses.binary_cross_entropy,
+}

@@ -34,10 +34,13 @@ class Recorder(Silent):
         self.confusions: list[Any] = []
         self.checkpoints: list[Checkpoint] = []
 
-    def wish(self, progress: Progress) -> int:
+    def most_steps(self, progress: Progress) -> int:
+        return 1
+
+    def wish(self, progress: Progress, steps: int) -> int:
         return self._wishes.get(progress.step + 1, 0)
 
-    def step_done(self, progress, result, learning_rate, seconds):
+    def steps_done(self, progress, result, learning_rate, seconds):
         self.steps.append((progress, result.samples, result.loss, result.weight, result.gradient_norm, learning_rate))
 
     def epoch_done(self, progress, numbers, evaluation):

@@ -8,6 +8,7 @@ from distprop.config.optimizers import SGD, AdaGrad, AdamW, Momentum, Nesterov, 
 from distprop.kernels.dropout import dropout_forward
 from distprop.kernels.norms import BLOCK, block_square_sums
 from distprop.kernels.permutation import minibatch_indices
+from distprop.kernels.step import CLOCK, DONE, STEP
 from distprop.network.initializers import initialize
 from distprop.network.layout import Layout, Parameter
 from distprop.training.optimizers import Updater
@@ -28,8 +29,13 @@ def random_values(seed: int, number: int) -> np.ndarray:
 
 def show_update(optimizer: SGD | Momentum | Nesterov | AdaGrad | RMSprop | AdamW) -> None:
     params, updater = random_values(1, 0), Updater(optimizer, LAYOUT, slice(0, LENGTH), np.float32)
+    clock, gradient = np.zeros(CLOCK, np.int64), np.zeros(LENGTH, np.float32)
+    update = updater.update(params, gradient, slice(0, LENGTH))
+    calls = [*updater.prepare(np.full(4, optimizer.learning_rate), clock, np.array([50.0])), update]
     for step in range(4):
-        updater.update(params, random_values(2, step), optimizer.learning_rate, step, 50.0)
+        clock[[STEP, DONE]], gradient[:] = step, random_values(2, step)
+        for call in calls:
+            call()
     show(optimizer.type, params, *updater.slots().values())
 
 

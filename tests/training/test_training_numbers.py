@@ -11,6 +11,7 @@ from distprop.config.losses import BinaryCrossEntropy, MeanSquaredError, Softmax
 from distprop.config.optimizers import SGD, Adam, Momentum
 from distprop.config.run import EarlyStopping, Network, Training
 from distprop.data.dataset import Dataset
+from distprop.kernels.step import CLOCK, EPOCH, FIRST
 from distprop.training.minibatch import Minibatches
 from distprop.training.targets import Target
 
@@ -20,9 +21,20 @@ def minibatches(data, encoding, batch_size, run=(0, 4), shards=4, shuffle=True):
     return Minibatches(data, target, batch_size, run, shards, np.float64, 7, shuffle, None)
 
 
+def choose(found, epoch, number):
+    """Make the calls that find the samples of a minibatch; how many they are."""
+    first = number * found.batch_size
+    samples = min(found.batch_size, len(found.data) - first)
+    clock = np.zeros(CLOCK, np.int64)
+    clock[[EPOCH, FIRST]] = epoch, first
+    for call in found.choose(samples, clock):
+        call()
+    return samples
+
+
 def order(found, epoch):
     """The samples of an epoch, minibatch by minibatch."""
-    return [found.indices[: found.choose(epoch, number).samples].copy() for number in range(len(found))]
+    return [found.indices[: choose(found, epoch, number)].copy() for number in range(len(found))]
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 16, 61, 100])
@@ -45,15 +57,21 @@ def test_the_rows_of_all_ranks_are_the_minibatch(lab, ranks):
         rows, labels = [], []
         for rank in range(ranks):
             found = minibatches(data, encoding, 16, owned_shards(rank, ranks, 4))
-            chosen = found.choose(1, number)
-            features = np.full((chosen.rows.stop - chosen.rows.start, 5), np.nan)
-            indices, found_labels, _, weights = found.gather(chosen, features)
-            assert np.array_equal(features, data.features[indices]) and np.array_equal(weights, data.weights[indices])
-            rows, labels = [*rows, *indices], [*labels, *found_labels]
+            samples = choose(found, 1, number)
+            part = found.rows(samples)
+            count = part.stop - part.start
+            features = np.full((count, 5), np.nan)
+            for call in found.gather(samples, features):
+                call()
+            indices = found.indices[part]
+            assert np.array_equal(features, data.features[indices])
+            assert np.array_equal(found.weights[part], data.weights[indices])
+            rows, labels = [*rows, *indices], [*labels, *found.labels[:count]]
         whole = minibatches(data, encoding, 16)
-        chosen = whole.choose(1, number)
-        assert rows == whole.indices[: chosen.samples].tolist() and labels == data.labels[rows].tolist()
-        assert chosen.total_weight == pytest.approx(data.weights[rows].sum(dtype=np.float64))
+        samples = choose(whole, 1, number)
+        assert rows == whole.indices[:samples].tolist() and labels == data.labels[rows].tolist()
+        assert whole.total_weight[0] == pytest.approx(data.weights[rows].sum(dtype=np.float64))
+        assert whole.scale[0] == pytest.approx(1 / whole.total_weight[0])
 
 
 def test_samples_chosen_by_rows_are_found_through_them(lab):
@@ -216,8 +234,7 @@ def test_twenty_steps_are_those_of_a_training_in_numpy(lab, oracle, optimizer):
     state, found = {}, minibatches(data, encoding, 16)
     fixed = {"standardise_1.mean": data.features.mean(0), "standardise_1.deviation": data.features.std(0)}
     for step in range(20):
-        found.choose(step // 4, step % 4)
-        samples = found.indices[: 13 if step % 4 == 3 else 16]
+        samples = found.indices[: choose(found, step // 4, step % 4)]
         values = oracle.forward(layers, params, data.features[samples], fixed)
         loss, dz = oracle.softmax_cross_entropy(
             values["dense_3"], data.labels[samples], data.weights[samples], smoothing=0.1

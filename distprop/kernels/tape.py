@@ -1,0 +1,273 @@
+"""A tape: a list of kernel calls with bound arguments, written as one straight-line function of machine code.
+
+What changes from step to step lies in arrays, so the arguments are constants of that function. It is made in some ten
+milliseconds: the kernels themselves are compiled already and are only called. The loop over steps is in it too. A tape
+that is run a few times only isn't worth even that; its calls are made one by one.
+Functions that are no kernels, such as collectives, may stand between the calls; then the tape is several functions,
+and Python runs from one to the next.
+"""
+
+import ctypes
+import itertools
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
+
+import numba
+import numpy as np
+import numpy.typing as npt
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.registry import cpu_target
+
+from distprop.kernels.barrier import WAITING
+
+Array: TypeAlias = npt.NDArray[Any]
+
+COMPILE_AFTER = 100  # runs: what compiling takes
+FAILED = -2  # an exception inside a kernel: a defect
+
+_INT = ir.IntType(64)
+_numbers = itertools.count()
+
+
+class Cell(NamedTuple):
+    """An argument that is read when the call is made: array[place]."""
+
+    array: Array
+    place: int = 0
+
+
+@dataclass(frozen=True)
+class Call:
+    """A kernel with its arguments; `text` says the same for a reader, `phase` what its time counts as.
+
+    A kernel that returns an integer ends the tape there unless it is 0: what has happened is for the caller to know.
+    """
+
+    kernel: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    text: str
+    phase: str = "forward"
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __call__(self) -> int:
+        """Make the call; what the kernel returned, or 0 if that is no integer."""
+        code = self.kernel(*(a.array[a.place] if isinstance(a, Cell) else a for a in self.arguments))
+        return code if isinstance(code, int) else 0
+
+    @property
+    def is_compiled(self) -> bool:
+        return isinstance(self.kernel, numba.core.dispatcher.Dispatcher)
+
+
+class Tape:
+    """Calls to be made again and again: at first one by one, then as machine code."""
+
+    def __init__(self, calls: Iterable[Call]) -> None:
+        self.calls = tuple(calls)
+        self.phases = tuple(dict.fromkeys(call.phase for call in self.calls))
+        self._nanoseconds = np.zeros(len(self.phases), np.int64)
+        self._left = COMPILE_AFTER
+        self._parts: list[_Native | _Interpreted] = [_Interpreted(self.calls, self.phases, self._nanoseconds)]
+
+    def run(self, times: int = 1, waiting: Callable[[], None] = lambda: None) -> int:
+        """Make all calls, `times` over. Returns 0, or what the kernel returned that ended it.
+
+        A kernel that returns WAITING is called again after `waiting()`, which may raise.
+        """
+        first = min(times, max(self._left, 0))
+        self._left -= first
+        if code := self._run(first, waiting):
+            return code
+        if times > first and self._left == 0:
+            self._compile()
+        return self._run(times - first, waiting)
+
+    def _compile(self) -> None:
+        self._left = -1
+        self._parts = []
+        for is_compiled, group in itertools.groupby(self.calls, lambda call: call.is_compiled):
+            part = _Native if is_compiled else _Interpreted
+            self._parts.append(part(tuple(group), self.phases, self._nanoseconds))
+
+    def _run(self, times: int, waiting: Callable[[], None]) -> int:
+        if len(self._parts) == 1:
+            return self._parts[0].run(times, waiting)
+        for _ in range(times):
+            for part in self._parts:
+                if code := part.run(1, waiting):
+                    return code
+        return 0
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """By phase, since the beginning."""
+        return {phase: count * 1e-9 for phase, count in zip(self.phases, self._nanoseconds.tolist(), strict=True)}
+
+
+class _Interpreted:
+    def __init__(self, calls: Sequence[Call], phases: Sequence[str], nanoseconds: Array) -> None:
+        self._calls = [(call, phases.index(call.phase)) for call in calls]
+        self._nanoseconds = nanoseconds
+
+    def run(self, times: int, waiting: Callable[[], None]) -> int:
+        for _ in range(times):
+            for call, phase in self._calls:
+                begin = time.perf_counter_ns()
+                while (code := call()) == WAITING:
+                    waiting()
+                self._nanoseconds[phase] += time.perf_counter_ns() - begin
+                if code:
+                    return code
+        return 0
+
+
+class _Native:
+    """Calls of compiled kernels as one function: int64 run(int64 *state), state = [first call, times]."""
+
+    def __init__(self, calls: Sequence[Call], phases: Sequence[str], nanoseconds: Array) -> None:
+        self._state = np.zeros(2, np.int64)
+        self._kept = (calls, nanoseconds)  # their addresses are in the code
+        phase_numbers = [phases.index(call.phase) for call in calls]
+        with global_compiler_lock:
+            self._library, address = _emit(calls, phase_numbers, nanoseconds, self._state)
+        self._function = ctypes.CFUNCTYPE(ctypes.c_int64)(address)
+
+    def run(self, times: int, waiting: Callable[[], None]) -> int:
+        self._state[:] = 0, times
+        if times:
+            while (code := self._function()) == WAITING:
+                waiting()
+            return int(code)
+        return 0
+
+
+def _emit(calls: Sequence[Call], phases: Sequence[int], nanoseconds: Array, state: Array) -> tuple[Any, int]:
+    """The library that holds the function, and the function's address."""
+    name = f"distprop_tape_{next(_numbers)}"
+    library = cpu_target.target_context.codegen().create_library(name)
+    module = library.create_ir_module(name)
+    _Writer(module, name, nanoseconds, state).write(calls, phases)
+    library.add_ir_module(module)
+    library.finalize()
+    return library, library.get_pointer_to_function(name)
+
+
+class _Writer:
+    """Writes the function: a loop over the steps, around the calls, which can be entered at any call."""
+
+    def __init__(self, module: ir.Module, name: str, nanoseconds: Array, state: Array) -> None:
+        self._function = ir.Function(module, ir.FunctionType(_INT, []), name)
+        self._builder = ir.IRBuilder(self._function.append_basic_block("entry"))
+        self._context = cpu_target.target_context
+        self._nanoseconds = nanoseconds
+        self._state = [self._address(state[i : i + 1], _INT) for i in range(2)]
+        self._clock = _Clock(self._builder)
+
+    def write(self, calls: Sequence[Call], phases: Sequence[int]) -> None:
+        builder, function = self._builder, self._function
+        blocks = [function.append_basic_block(f"call_{number}") for number in range(len(calls))]
+        end = function.append_basic_block("end")
+        begin = self._clock.now()
+        last = cgutils.alloca_once_value(builder, begin)
+        entry = builder.switch(builder.load(self._state[0]), blocks[0])
+        for number, block in enumerate(blocks[1:], start=1):
+            entry.add_case(_INT(number), block)
+        for number, call in enumerate(calls):
+            builder.position_at_end(blocks[number])
+            code = self._call(call)
+            ends_phase = number + 1 == len(calls) or phases[number + 1] != phases[number]
+            if code is not None:
+                self._return_if_not_zero(code, number, phases[number], last)
+            if ends_phase:
+                self._account(phases[number], last)
+            builder.branch(blocks[number + 1] if number + 1 < len(calls) else end)
+        builder.position_at_end(end)
+        left = builder.sub(builder.load(self._state[1]), _INT(1))
+        builder.store(left, self._state[1])
+        builder.store(_INT(0), self._state[0])
+        done = function.append_basic_block("done")
+        builder.cbranch(builder.icmp_signed(">", left, _INT(0)), blocks[0], done)
+        builder.position_at_end(done)
+        builder.ret(_INT(0))
+
+    def _return_if_not_zero(self, code: ir.Value, number: int, phase: int, last: ir.Value) -> None:
+        builder = self._builder
+        with builder.if_then(builder.icmp_signed("!=", code, _INT(0)), likely=False):
+            self._account(phase, last)
+            builder.store(_INT(number), self._state[0])
+            builder.ret(code)
+
+    def _account(self, phase: int, last: ir.Value) -> None:
+        """nanoseconds[phase] += now - last;  last = now."""
+        builder, now = self._builder, self._clock.now()
+        place = self._address(self._nanoseconds[phase : phase + 1], _INT)
+        spent = builder.sub(now, builder.load(last))
+        builder.store(builder.add(builder.load(place), spent), place)
+        builder.store(now, last)
+
+    def _call(self, call: Call) -> ir.Value | None:
+        """The call; what it returned, if that is an integer."""
+        kinds = tuple(_kind(argument) for argument in call.arguments)
+        kernel: Any = call.kernel
+        kernel.compile(kinds)
+        compiled = kernel.overloads[kinds]
+        description, convention = compiled.fndesc, self._context.call_conv
+        address = compiled.library.get_pointer_to_function(description.llvm_func_name)
+        kind = convention.get_function_type(description.restype, description.argtypes)
+        callee = self._builder.inttoptr(_INT(address), kind.as_pointer())
+        values = [self._value(a, k) for a, k in zip(call.arguments, description.argtypes, strict=True)]
+        status, result = convention.call_function(
+            self._builder, callee, description.restype, description.argtypes, values
+        )
+        with self._builder.if_then(status.is_error, likely=False):
+            self._builder.ret(_INT(FAILED))
+        return result if isinstance(description.restype, types.Integer) else None
+
+    def _value(self, argument: Any, kind: Any) -> ir.Value:
+        if isinstance(kind, types.Array):
+            return self._array(argument, kind)
+        if isinstance(argument, Cell):
+            element = self._context.get_value_type(kind)
+            return self._builder.load(self._address(argument.array[argument.place :], element))
+        return self._context.get_value_type(kind)(argument)  # not get_constant: it is there only after a compilation
+
+    def _address(self, array: Array, element: ir.Type) -> ir.Value:
+        return self._builder.inttoptr(_INT(array.ctypes.data), element.as_pointer())
+
+    def _array(self, array: Array, kind: Any) -> ir.Value:
+        view = cgutils.create_struct_proxy(kind)(self._context, self._builder)
+        view.data = self._builder.inttoptr(_INT(array.ctypes.data), view.data.type)
+        view.shape = cgutils.pack_array(self._builder, [_INT(length) for length in array.shape])
+        view.strides = cgutils.pack_array(self._builder, [_INT(stride) for stride in array.strides])
+        view.itemsize, view.nitems = _INT(array.itemsize), _INT(array.size)
+        return view._getvalue()
+
+
+def _kind(argument: Any) -> Any:
+    if isinstance(argument, Cell):
+        return numba.from_dtype(argument.array.dtype)
+    return numba.typeof(argument)
+
+
+class _Clock:
+    """The time of CLOCK_MONOTONIC, that of time.perf_counter_ns, in nanoseconds."""
+
+    def __init__(self, builder: ir.IRBuilder) -> None:
+        self._builder = builder
+        pair = ir.ArrayType(_INT, 2)
+        self._spec = cgutils.alloca_once(builder, pair)
+        address = ctypes.cast(ctypes.CDLL(None).clock_gettime, ctypes.c_void_p).value
+        kind = ir.FunctionType(ir.IntType(32), [ir.IntType(32), pair.as_pointer()])
+        self._function = builder.inttoptr(_INT(address), kind.as_pointer())
+
+    def now(self) -> ir.Value:
+        builder = self._builder
+        builder.call(self._function, [ir.IntType(32)(time.CLOCK_MONOTONIC), self._spec])
+        seconds, rest = (builder.load(builder.gep(self._spec, [_INT(0), _INT(i)])) for i in range(2))
+        return builder.add(builder.mul(seconds, _INT(1_000_000_000)), rest)

@@ -1,0 +1,127 @@
+"""A tape does what its calls do one by one, as machine code too."""
+
+import numpy as np
+import pytest
+
+from distprop.comm.threads import run_ranks
+from distprop.kernels import tape
+from distprop.kernels.barrier import WAITING, wait_for_ranks
+from distprop.kernels.jit import kernel
+from distprop.kernels.tape import FAILED, Call, Cell, Tape
+
+
+@kernel
+def _add(total, number, factor):
+    total[0] += number * factor
+
+
+@kernel
+def _count_down(left):
+    """1 when it has come to zero."""
+    left[0] -= 1
+    return 1 if left[0] == 0 else 0
+
+
+@kernel
+def _wait_twice(calls):
+    calls[0] += 1
+    return WAITING if calls[0] % 3 else 0
+
+
+@kernel
+def _fail(matrix):
+    matrix.reshape(matrix.size + 1)
+
+
+@pytest.fixture(params=[0, 5, 10**9], ids=["compiled", "compiled later", "interpreted"])
+def compile_after(request, monkeypatch):
+    monkeypatch.setattr(tape, "COMPILE_AFTER", request.param)
+    return request.param
+
+
+def test_arguments_are_constants_or_read_when_the_call_is_made(compile_after):
+    total, numbers = np.zeros(1, np.float32), np.array([1, 2, 3])
+    calls = [
+        Call(_add, (total, Cell(numbers, 2), np.float32(0.5)), ""),
+        Call(_add, (numbers[2:], 1, 1), ""),
+    ]
+    two = Tape(calls)
+    assert two.run(7) == 0
+    assert numbers.tolist() == [1, 2, 10] and total[0] == sum(range(3, 10)) / 2
+    assert two.run(0) == 0 and numbers[2] == 10
+
+
+def test_a_kernel_that_returns_a_number_ends_the_tape_there(compile_after):
+    total, left = np.zeros(2), np.array([8])
+    calls = [
+        Call(_add, (total[:1], 1.0, 1.0), ""),
+        Call(_count_down, (left,), ""),
+        Call(_add, (total[1:], 1.0, 1.0), ""),
+    ]
+    tape_of_three = Tape(calls)
+    assert tape_of_three.run(100) == 1
+    assert total.tolist() == [8, 7]
+    left[0] = 3  # it begins from the start again
+    assert tape_of_three.run(100) == 1
+    assert total.tolist() == [11, 9]
+
+
+def test_a_kernel_that_waits_is_called_again_and_python_looks_on(compile_after):
+    total, calls, looks = np.zeros(2), np.zeros(1, np.int64), []
+    waiting = [
+        Call(_add, (total[:1], 1.0, 1.0), ""),
+        Call(_wait_twice, (calls,), ""),
+        Call(_add, (total[1:], 1.0, 1.0), ""),
+    ]
+    assert Tape(waiting).run(4, lambda: looks.append(calls[0])) == 0
+    assert total.tolist() == [4, 4] and calls[0] == 12 and looks == [1, 2, 4, 5, 7, 8, 10, 11]
+
+
+def test_what_looks_on_may_end_the_waiting(compile_after):
+    def lose_patience():
+        raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        Tape([Call(_wait_twice, (np.zeros(1, np.int64),), "")]).run(1, lose_patience)
+
+
+def test_functions_of_python_may_stand_between_kernels(compile_after):
+    total, seen = np.zeros(1), []
+    calls = [
+        Call(_add, (total, 1.0, 1.0), ""),
+        Call(lambda: seen.append(total[0]), (), ""),
+        Call(_add, (total, 1.0, 10.0), ""),
+    ]
+    assert Tape(calls).run(6) == 0
+    assert seen == [1, 12, 23, 34, 45, 56] and total[0] == 66
+
+
+def test_time_is_counted_by_phase(compile_after):
+    large, total = np.zeros(300_000), np.zeros(1)
+    calls = [
+        Call(_add, (large, 1.0, 1.0), "", "short"),
+        Call(np.sort, (large,), "", "long"),
+        Call(_add, (total, 1.0, 1.0), "", "short"),
+    ]
+    timed = Tape(calls)
+    timed.run(8)
+    assert set(timed.seconds) == {"short", "long"} and timed.seconds["long"] > timed.seconds["short"] > 0
+
+
+def test_an_exception_inside_a_kernel_is_not_lost(monkeypatch):
+    monkeypatch.setattr(tape, "COMPILE_AFTER", 0)
+    assert Tape([Call(_fail, (np.zeros((2, 2)),), "")]).run() == FAILED
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 7])
+def test_no_rank_leaves_a_barrier_before_all_have_come(ranks, compile_after):
+    def work(comm):
+        count, target = comm.shared_zeros((1,), np.int64), np.zeros(1, np.int64)
+        come, seen = comm.shared_zeros((ranks,), np.int64), []
+        wait = Call(wait_for_ranks, (count, target, ranks), "")
+        calls = [Call(_add, (come[comm.rank :], 1, 1), ""), wait, Call(lambda: seen.append(come.copy()), (), ""), wait]
+        assert Tape(calls).run(20) == 0
+        return seen
+
+    for seen in run_ranks(ranks, work):
+        assert [come.tolist() for come in seen] == [[n] * ranks for n in range(1, 21)]
