@@ -13,6 +13,7 @@ import matplotlib
 
 matplotlib.use("svg")
 from matplotlib import pyplot
+from matplotlib.ticker import NullFormatter
 
 REACHED, MISSED, PLAIN = "#4c78a8", "#e4a04f", "#9aa5b1"
 COLUMNS, PANEL_WIDTH, BAR_HEIGHT = 3, 4.2, 0.26  # inches
@@ -36,6 +37,9 @@ def draw_panel(axes: Any, measure: str, figures: list[dict[str, Any]]) -> None:
     values = [number for figure in figures for number in (figure["value"], figure["goal"]) if number]
     if min(values, default=1) > 0 and max(values) / min(values) > MOST_LINEAR:
         axes.set_xscale("log")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.locator_params(axis="x", nbins=5)
     axes.set_yticks(range(len(figures)), [figure["subject"] for figure in figures])
     axes.invert_yaxis()
     axes.set_title(measure, loc="left", fontsize=9)
