@@ -55,10 +55,10 @@ def relu_forward(y, x):
 
 @kernel
 def relu_backward(dx, dy, x, y):
-    """dx = dy where x > 0, else 0: also at zero."""
-    zero = x.dtype.type(0)
-    for i in range(x.size):
-        dx[i] = zero if x[i] <= zero else dy[i]
+    """dx = dy where y > 0, else 0: also at zero."""
+    zero = y.dtype.type(0)
+    for i in range(y.size):
+        dx[i] = zero if y[i] <= zero else dy[i]
 
 
 @kernel
@@ -71,10 +71,10 @@ def leaky_relu_forward(y, x):
 
 @kernel
 def leaky_relu_backward(dx, dy, x, y):
-    """dx = dy above zero, else 0.01 dy."""
-    zero, slope = x.dtype.type(0), x.dtype.type(LEAKY_SLOPE)
-    for i in range(x.size):
-        dx[i] = dy[i] if x[i] > zero else slope * dy[i]
+    """dx = dy above zero, else 0.01 dy; y and x have the same sign."""
+    zero, slope = y.dtype.type(0), y.dtype.type(LEAKY_SLOPE)
+    for i in range(y.size):
+        dx[i] = dy[i] if y[i] > zero else slope * dy[i]
 
 
 @kernel

@@ -1,35 +1,61 @@
-"""Fully connected layer: y = x w + b.    Shapes: N rows, I inputs, O outputs; x (N, I), w (I, O), b (O,), y, d (N, O).
+"""Fully connected layer: y = f(x w + b).    Shapes: N rows, I inputs, O outputs; x (N, I), w (I, O), y and d (N, O).
 
 Each element is one chain of fused multiply-adds in ascending order, started from the bias or zero; the gradients of the
 parameters are sums of such chains, one a shard, over the tree of the shards.
+f is one of FUSED, given by its code; it is applied to a tile's sums before they are stored.
 """
 
 import numpy as np
 import numpy.typing as npt
 
+from distprop.kernels.activations import LEAKY_SLOPE
 from distprop.kernels.jit import kernel, pasted
 from distprop.kernels.matmul import (
+    IDENTITY,
+    LEAKY_RELU,
+    LEAKY_RELU_SLOPE,
+    LOW_ROWS,
+    MASKED_ROWS,
     MAX_ROWS,
     MAX_VECTORS,
+    RELU,
+    RELU_SLOPE,
+    SUM_VECTORS,
+    TREE_LEVELS,
     TREE_ROWS,
-    TREE_VECTORS,
-    VECTOR_BYTES,
     product_tile,
-    transpose_tile,
+    tree_sum_tile,
     tree_tile,
 )
+from distprop.kernels.vectors import VECTOR_BYTES, copy_columns, transpose_tile
+
+FUSED = {"identity": IDENTITY, "relu": RELU, "leaky_relu": LEAKY_RELU}
 
 TILE_BYTES = MAX_VECTORS * VECTOR_BYTES  # of a row of the largest tile
-TREE_TILE_BYTES = TREE_VECTORS * VECTOR_BYTES
-TREE_TILES = 8  # tiles side by side before the next rows
-BLOCK_ROWS = 8 * MAX_ROWS  # whole tiles and whole vectors
+BLOCK_ROWS = 48  # whole tiles and whole vectors
+BLOCK_BYTES = 1 << 19  # of d, half of a usual second cache
+# Copying a matrix to where a tile finds its part without gaps pays when each of its elements is used so often.
+WORTH_COPYING = 64
+COPIES_WEIGHTS = MAX_VECTORS == 1  # a panel of several vectors has few enough gaps
 
 
-def scratch_elements(inputs: int, outputs: int, shards: int, dtype: npt.DTypeLike) -> int:
-    """Elements of scratch that the kernels of an (inputs, outputs) layer need for nodes of at most `shards` shards."""
-    columns = TILE_BYTES // np.dtype(dtype).itemsize
-    stack = TREE_ROWS * max((shards - 1) // 2, 0).bit_length()
-    return columns * (2 + max(outputs + BLOCK_ROWS, stack))
+def scratch_elements(rows: int, inputs: int, outputs: int, shards: int, dtype: npt.DTypeLike) -> int:
+    """Elements of scratch that the kernels of an (inputs, outputs) layer need for so many rows, in nodes of at most
+    `shards` shards."""
+    size = np.dtype(dtype).itemsize
+    lanes, columns = VECTOR_BYTES // size, TILE_BYTES // size
+    groups = -(-shards // (1 << TREE_LEVELS))
+    stack = TREE_ROWS * lanes * max(groups - 1, 0).bit_length()
+    block = min(_block_columns(rows, lanes, size), -(-outputs // lanes) * lanes)
+    return 2 * columns + max(stack + rows * (lanes + block), columns * max(inputs, outputs + BLOCK_ROWS))
+
+
+def _block_columns(rows: int, lanes: int, size: int) -> int:
+    """As many columns of d as fit into BLOCK_BYTES, in whole vectors."""
+    return max(1, BLOCK_BYTES // (max(rows, 1) * size * lanes)) * lanes
+
+
+_block_columns_inlined = pasted(_block_columns)
 
 
 @pasted
@@ -43,51 +69,83 @@ def _zeros_first(scratch):
 
 
 @pasted
-def _panel(c, at_c, ldc, start, at_start, a, at_a, b, at_b, ldb, rows, depth, width):
-    """c (rows, width) = a (rows, depth) b (depth, width) + start (width,), each flat from an offset; a has no gaps."""
-    for i in range(0, rows, MAX_ROWS):
+def _panel(c, at_c, ldc, start, at_start, a, at_a, b, at_b, b_k, rows, depth, width, epilogue, y):
+    """c (rows, width) = epilogue of a (rows, depth) b (depth, width) + start (width,), each flat from an offset.
+
+    The rows of a have no gaps between them; those of c and y are ldc apart, those of b b_k.
+    """
+    i, lanes = 0, VECTOR_BYTES // c.itemsize
+    while i < rows:
+        left = rows - i
+        low = left <= LOW_ROWS or MAX_ROWS < left <= 2 * LOW_ROWS
+        height = min(left, LOW_ROWS if low else MASKED_ROWS if width % lanes else MAX_ROWS)
         product_tile(
-            min(MAX_ROWS, rows - i), c, at_c + i * ldc, ldc, start, at_start, 0,
-            a, at_a + i * depth, depth, 1, b, at_b, ldb, depth, width,
+            c, at_c + i * ldc, height, ldc, start, at_start, a, at_a + i * depth, depth,
+            b, at_b, b_k, depth, width, epilogue, y, at_c + i * ldc,
         )  # fmt: skip
+        i += height
 
 
 @pasted
-def _product(y, x, w, start, start_step):
-    """y = x w + start; start_step says whether start has a value for each column (1) or is a block of zeros (0)."""
+def _product(y, x, w, start, start_step, epilogue, scratch):
+    """y = epilogue of x w + start, which has a value for each column (start_step 1) or is a block of zeros (0)."""
     (rows, inputs), outputs = x.shape, w.shape[1]
     y, x, w = y.reshape(y.size), x.reshape(x.size), w.reshape(w.size)
     columns = TILE_BYTES // y.itemsize
     for j in range(0, outputs, columns):
-        width = min(columns, outputs - j)
-        _panel(y, j, outputs, start, j * start_step, x, 0, w, j, outputs, rows, inputs, width)
+        width, b, at_b, b_k = min(columns, outputs - j), w, j, outputs
+        if COPIES_WEIGHTS and rows >= WORTH_COPYING:
+            copy_columns(scratch, 0, columns, w, j, outputs, inputs, width)
+            b, at_b, b_k = scratch, 0, columns
+        _panel(y, j, outputs, start, j * start_step, x, 0, b, at_b, b_k, rows, inputs, width, epilogue, y)
 
 
 @kernel
-def dense_forward(y, x, w, b, scratch):
-    """y (N, O) = x (N, I) w (I, O) + b (O,)."""
-    _product(y, x, w, b, 1)
+def dense_forward(y, x, w, b, f, scratch):
+    """y (N, O) = f(x (N, I) w (I, O) + b (O,))."""
+    _, panel = _zeros_first(scratch)
+    _product(y, x, w, b, 1, f, panel)
 
 
 @kernel
-def dense_forward_without_bias(y, x, w, scratch):
-    """y (N, O) = x (N, I) w (I, O)."""
-    zeros, _ = _zeros_first(scratch)
-    _product(y, x, w, zeros, 0)
+def dense_forward_without_bias(y, x, w, f, scratch):
+    """y (N, O) = f(x (N, I) w (I, O))."""
+    zeros, panel = _zeros_first(scratch)
+    _product(y, x, w, zeros, 0, f, panel)
 
 
 @pasted
-def _tree_product(dw, x, x_row, x_k, d, bounds, stack, inputs, outputs):
-    """dw (I, O) = tree over shards of x^T d, all flat; x for input i and row k lies at i x_row + k x_k."""
-    columns = TREE_TILE_BYTES // dw.itemsize
-    for first in range(0, outputs, TREE_TILES * columns):  # so much of d stays in the second cache
-        end = min(first + TREE_TILES * columns, outputs)
-        for i in range(0, inputs, TREE_ROWS):
-            for j in range(first, end, columns):
-                tree_tile(
-                    min(TREE_ROWS, inputs - i), dw, i * outputs + j, outputs, x, i * x_row, x_row, x_k,
-                    d, j, outputs, bounds, 0, bounds.size - 1, stack, 0, min(columns, end - j),
-                )  # fmt: skip
+def _copy_panels(target, source, at_source, lds, rows, columns):
+    """Panels as wide as a vector, one behind the other, each without gaps between its rows."""
+    lanes = VECTOR_BYTES // target.itemsize
+    for j in range(0, columns, lanes):
+        copy_columns(target, j * rows, lanes, source, at_source + j, lds, rows, min(lanes, columns - j))
+
+
+@pasted
+def _tree_products(dw, x, d, bounds, scratch):
+    """dw (I, O) = tree over shards of x^T d."""
+    (inputs, outputs), lanes = dw.shape, VECTOR_BYTES // dw.itemsize
+    dw, x, d = dw.reshape(dw.size), x.reshape(x.size), d.reshape(d.size)
+    shards, first, rows = bounds.size - 1, bounds[0], bounds[-1] - bounds[0]
+    block = _block_columns_inlined(rows, lanes, dw.itemsize)
+    copies_d = inputs >= WORTH_COPYING or outputs % lanes != 0  # a tile reads whole vectors
+    x_copy, d_copy = scratch[: rows * lanes], scratch[rows * lanes :]
+    stack, at_x = d_copy[rows * min(block, -(-outputs // lanes) * lanes) :], -first * lanes
+    for begin in range(0, outputs, block):  # so much of d stays in the second cache
+        end = min(begin + block, outputs)
+        if copies_d:
+            _copy_panels(d_copy, d, first * outputs + begin, outputs, rows, end - begin)
+        for i in range(0, inputs, lanes):
+            height = min(lanes, inputs - i)
+            copy_columns(x_copy, 0, lanes, x, first * inputs + i, inputs, rows, height)
+            for j in range(begin, end, lanes):
+                b, at_b, b_k = (d_copy, (j - begin) * rows + at_x, lanes) if copies_d else (d, j, outputs)
+                for n in range(0, height, TREE_ROWS):
+                    tree_tile(
+                        dw, (i + n) * outputs + j, min(TREE_ROWS, height - n), outputs, x_copy, at_x + n, lanes,
+                        b, at_b, b_k, bounds, 0, shards, stack, 0, min(lanes, end - j),
+                    )  # fmt: skip
 
 
 @kernel
@@ -97,11 +155,8 @@ def dense_backward_weights(dw, x, d, bounds, scratch):
     bounds (shards + 1,) int64: shard s has the rows bounds[s] to bounds[s + 1] of x and d, perhaps
     none; at least one shard.
     """
-    flat_d = d.reshape(d.size)
-    _, stack = _zeros_first(scratch)
-    _tree_product(
-        dw.reshape(dw.size), x.reshape(x.size), 1, x.shape[1], flat_d, bounds, stack, dw.shape[0], dw.shape[1]
-    )
+    _, rest = _zeros_first(scratch)
+    _tree_products(dw, x, d, bounds, rest)
 
 
 @kernel
@@ -111,13 +166,12 @@ def dense_backward_params(dw, db, x, d, bounds, scratch):
     bounds (shards + 1,) int64: shard s has the rows bounds[s] to bounds[s + 1] of x and d, perhaps
     none; at least one shard.
     """
-    flat_d = d.reshape(d.size)
-    ones, stack = _zeros_first(scratch)
-    _tree_product(
-        dw.reshape(dw.size), x.reshape(x.size), 1, x.shape[1], flat_d, bounds, stack, dw.shape[0], dw.shape[1]
-    )
-    ones[0] = 1  # the sum of d's rows is the product with a matrix of ones: one times d is exact
-    _tree_product(db, ones, 0, 0, flat_d, bounds, stack, 1, db.size)
+    one, rest = _zeros_first(scratch)
+    _tree_products(dw, x, d, bounds, rest)
+    one[0] = 1
+    d, columns = d.reshape(d.size), SUM_VECTORS * VECTOR_BYTES // d.itemsize
+    for j in range(0, db.size, columns):
+        tree_sum_tile(db, j, d, j, db.size, bounds, 0, bounds.size - 1, one, 0, rest, 0, min(columns, db.size - j))
 
 
 @pasted
@@ -133,13 +187,13 @@ def _transpose(target, at_target, ldt, source, at_source, lds, rows, columns):
 
 
 @pasted
-def _input_by_transposed_weights(dx, d, w, zeros, panel, rows, inputs, outputs):
+def _input_by_transposed_weights(dx, d, w, epilogue, y, zeros, panel, rows, inputs, outputs):
     """dx = d w^T for many rows: w is transposed, in panels of as many inputs as a tile has columns."""
     columns = zeros.size
     for j in range(0, inputs, columns):
         width = min(columns, inputs - j)
         _transpose(panel, 0, columns, w, j * outputs, outputs, width, outputs)
-        _panel(dx, j, inputs, zeros, 0, d, 0, panel, 0, columns, rows, outputs, width)
+        _panel(dx, j, inputs, zeros, 0, d, 0, panel, 0, columns, rows, outputs, width, epilogue, y)
 
 
 @pasted
@@ -152,17 +206,31 @@ def _input_by_transposed_samples(dx, d, w, zeros, scratch, rows, inputs, outputs
         _transpose(panel, 0, columns, d, n * outputs, outputs, width, outputs)
         for i in range(0, inputs, BLOCK_ROWS):
             height = min(BLOCK_ROWS, inputs - i)
-            _panel(block, 0, columns, zeros, 0, w, i * outputs, panel, 0, columns, height, outputs, width)
+            _panel(block, 0, columns, zeros, 0, w, i * outputs, panel, 0, columns, height, outputs, width, 0, block)
             _transpose(dx, n * inputs + i, inputs, block, 0, columns, height, width)
 
 
+@pasted
+def _times_slope(dx, x, epilogue):
+    """dx = dx f'(x), as the tile does it."""
+    zero, slope = dx.dtype.type(0), dx.dtype.type(LEAKY_SLOPE)
+    if epilogue == RELU_SLOPE:
+        for i in range(dx.size):
+            dx[i] = zero if x[i] <= zero else dx[i]
+    elif epilogue == LEAKY_RELU_SLOPE:
+        for i in range(dx.size):
+            dx[i] = dx[i] if x[i] > zero else slope * dx[i]
+
+
 @kernel
-def dense_backward_input(dx, d, w, scratch):
-    """dx (N, I) = d (N, O) w^T (O, I)."""
+def dense_backward_input(dx, d, w, x, f, scratch):
+    """dx (N, I) = d (N, O) w^T (O, I) f'(x), where f is the activation that has made x (N, I)."""
     (rows, outputs), inputs = d.shape, w.shape[0]
-    flat_dx, flat_d, flat_w = dx.reshape(dx.size), d.reshape(d.size), w.reshape(w.size)
+    flat_dx, flat_d, flat_w, flat_x = dx.reshape(dx.size), d.reshape(d.size), w.reshape(w.size), x.reshape(x.size)
     zeros, rest = _zeros_first(scratch)
+    epilogue = RELU_SLOPE if f == RELU else LEAKY_RELU_SLOPE if f == LEAKY_RELU else IDENTITY
     if rows * (inputs + outputs) < w.size:
         _input_by_transposed_samples(flat_dx, flat_d, flat_w, zeros, rest, rows, inputs, outputs)
+        _times_slope(flat_dx, flat_x, epilogue)
     else:
-        _input_by_transposed_weights(flat_dx, flat_d, flat_w, zeros, rest, rows, inputs, outputs)
+        _input_by_transposed_weights(flat_dx, flat_d, flat_w, epilogue, flat_x, zeros, rest, rows, inputs, outputs)

@@ -6,117 +6,50 @@ So no bit depends on the tile's shape, on how the product is cut into tiles or o
 All matrices are given as an array (of any shape), the offset of the first element and strides, all counted in elements.
 """
 
-from collections.abc import Callable
 from itertools import product
 from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
-BOOL, INT8, INT32, INT = ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64)
-POINTER = INT8.as_pointer()
-VECTOR_BYTES = 64
+from distprop.kernels.activations import LEAKY_SLOPE
+from distprop.kernels.vectors import BOOL, INT, LONG_REGISTERS, Emitter, call, function
+
+# What a tile does with its sums before it stores them. The last two are derivatives, told by the activation's result.
+IDENTITY, RELU, LEAKY_RELU, RELU_SLOPE, LEAKY_RELU_SLOPE = range(5)
+
+MAX_ROWS, LOW_ROWS, MAX_VECTORS = (6, 4, 4) if LONG_REGISTERS else (6, 4, 1)
+# Where masks are in the same registers as numbers, there is room for them only beside fewer rows.
+MASKED_ROWS = MAX_ROWS if LONG_REGISTERS else LOW_ROWS
+# A store costs as much as a multiply-add or more; so a whole group of shards, 2^TREE_LEVELS, is summed in registers.
+TREE_ROWS, TREE_LEVELS = (8, 2) if LONG_REGISTERS else (4, 1)
+SUM_VECTORS = 4 if LONG_REGISTERS else 2  # of the tile of a single row
 
 
-def _has_long_registers() -> bool:
-    """Whether Numba's target has 32 registers of 64 bytes, or 16 of half that length."""
-    _, _, features = cpu_target.target_context.codegen().magic_tuple()
-    return "+avx512f" in features.split(",")
+class _Tile(Emitter):
+    """The sums of rows x vectors of c; with masks, so that any number of columns up to that is a tile.
 
+    reads_whole: the rows of b may be read beyond these columns.
+    """
 
-MAX_ROWS, MAX_VECTORS = (6, 4) if _has_long_registers() else (6, 1)
-TREE_ROWS, TREE_VECTORS = (6, 2) if _has_long_registers() else (3, 1)  # two of these tiles fill the registers
-
-
-class _Emitter:
-    """Writes the code of tiles for one float type into one IR function."""
-
-    def __init__(self, builder: ir.IRBuilder, kind: ir.Type) -> None:
-        self.builder = builder
-        self.kind = kind
-        self.bytes = 4 if kind == ir.FloatType() else 8
-        self.lanes = VECTOR_BYTES // self.bytes
-        self.vector = ir.VectorType(kind, self.lanes)
-        self.zero = ir.Constant(self.vector, [0.0] * self.lanes)
-        self.suffix = f"v{self.lanes}f{8 * self.bytes}"
-
-    def at(self, base: ir.Value, *offsets: Any) -> ir.Value:
-        """The address of the element that lies this many elements behind base."""
-        for offset in offsets:
-            offset = INT(offset) if isinstance(offset, int) else offset
-            base = self.builder.gep(base, [self.builder.mul(offset, INT(self.bytes))])
-        return base
-
-    def splat(self, scalar: ir.Value, kind: ir.Type, lanes: int) -> ir.Value:
-        vector = ir.VectorType(kind, lanes)
-        first = self.builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, INT32(0))
-        order = ir.Constant(ir.VectorType(INT32, lanes), [0] * lanes)
-        return self.builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), order)
-
-    def broadcast(self, address: ir.Value) -> ir.Value:
-        scalar = self.builder.load(self.builder.bitcast(address, self.kind.as_pointer()))
-        return self.splat(scalar, self.kind, self.lanes)
-
-    def first_lanes(self, count: ir.Value) -> ir.Value:
-        """A mask with the first `count` lanes set."""
-        numbers = ir.Constant(ir.VectorType(INT32, self.lanes), list(range(self.lanes)))
-        limit = self.splat(self.builder.trunc(count, INT32), INT32, self.lanes)
-        return self.builder.icmp_signed("<", numbers, limit)
-
-    def interleave(self, left: ir.Value, right: ir.Value) -> tuple[ir.Value, ir.Value]:
-        """left[0], right[0], left[1], right[1], ... as two vectors."""
-        order = [lane + side for lane in range(self.lanes) for side in (0, self.lanes)]
-        masks = [
-            ir.Constant(ir.VectorType(INT32, self.lanes), half) for half in (order[: self.lanes], order[self.lanes :])
-        ]
-        return (
-            self.builder.shuffle_vector(left, right, masks[0]),
-            self.builder.shuffle_vector(left, right, masks[1]),
-        )
-
-    def _intrinsic(self, name: str, result: ir.Type, *arguments: ir.Value) -> ir.Value:
-        kind = ir.FunctionType(result, [argument.type for argument in arguments])
-        return self.builder.call(cgutils.get_or_insert_function(self.builder.module, kind, name), arguments)
-
-    def fma(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
-        return self._intrinsic(f"llvm.fma.{self.suffix}", self.vector, a, b, c)
-
-    def load(self, address: ir.Value, mask: ir.Value | None = None) -> ir.Value:
-        address = self.builder.bitcast(address, self.vector.as_pointer())
-        if mask is None:
-            return self.builder.load(address, align=self.bytes)
-        name = f"llvm.masked.load.{self.suffix}.p0"
-        return self._intrinsic(name, self.vector, address, INT32(self.bytes), mask, self.zero)
-
-    def store(self, value: ir.Value, address: ir.Value, mask: ir.Value | None = None) -> None:
-        address = self.builder.bitcast(address, self.vector.as_pointer())
-        if mask is None:
-            self.builder.store(value, address, align=self.bytes)
-        else:
-            name = f"llvm.masked.store.{self.suffix}.p0"
-            self._intrinsic(name, ir.VoidType(), value, address, INT32(self.bytes), mask)
-
-
-class _Tile(_Emitter):
-    """The sums of rows x vectors of c; the last vector is masked, so that any number of columns is a tile."""
-
-    def __init__(self, builder: ir.IRBuilder, kind: ir.Type, rows: int, vectors: int, columns: ir.Value) -> None:
+    def __init__(
+        self, builder: ir.IRBuilder, kind: ir.Type, rows: int, vectors: int, columns: ir.Value, reads_whole: bool
+    ) -> None:
         super().__init__(builder, kind)
         self.rows = range(rows)
         self.places = list(product(range(rows), range(vectors)))
-        last = self.first_lanes(builder.sub(columns, INT((vectors - 1) * self.lanes)))
-        self.masks = [None] * (vectors - 1) + [last]
-        self.sums = {place: cgutils.alloca_once(builder, self.vector) for place in self.places}
+        self.masks = [self.first_lanes(builder.sub(columns, INT(j * self.lanes))) for j in range(vectors)]
+        self.read_masks = [None] * vectors if reads_whole else self.masks
+        self.sums = self.new_sums()
 
-    def row_starts(self, base: ir.Value, stride: ir.Value) -> list[ir.Value]:
-        return [self.at(base, self.builder.mul(INT(i), stride)) for i in self.rows]
+    def new_sums(self) -> dict[tuple[int, int], ir.Value]:
+        return {place: cgutils.alloca_once(self.builder, self.vector) for place in self.places}
 
-    def start_from(self, base: ir.Value, stride: ir.Value) -> None:
-        starts = self.row_starts(base, stride)
+    def start_from(self, row: ir.Value) -> None:
+        values = [self.load(self.at(row, j * self.lanes), mask) for j, mask in enumerate(self.masks)]
         for i, j in self.places:
-            self.builder.store(self.load(self.at(starts[i], j * self.lanes), self.masks[j]), self.sums[i, j])
+            self.builder.store(values[j], self.sums[i, j])
 
     def start_from_zero(self) -> None:
         for place in self.places:
@@ -127,237 +60,200 @@ class _Tile(_Emitter):
         with cgutils.for_range(self.builder, depth) as loop:
             b_row = self.at(b, self.builder.mul(loop.index, b_k))
             offset = self.builder.mul(loop.index, a_k)
-            vectors = [self.load(self.at(b_row, j * self.lanes), mask) for j, mask in enumerate(self.masks)]
+            vectors = [self.load(self.at(b_row, j * self.lanes), mask) for j, mask in enumerate(self.read_masks)]
             scalars = [self.broadcast(self.at(row, offset)) for row in a_rows]
             for i, j in self.places:
                 total = self.sums[i, j]
                 self.builder.store(self.fma(scalars[i], vectors[j], self.builder.load(total)), total)
 
-    def store_sums(self, c: ir.Value, ldc: ir.Value) -> None:
-        """The epilogue; an activation of the sums would come here."""
-        starts = self.row_starts(c, ldc)
-        for i, j in self.places:
-            self.store(self.builder.load(self.sums[i, j]), self.at(starts[i], j * self.lanes), self.masks[j])
+    def store_sums(self, rows: list[ir.Value]) -> None:
+        """Backwards, so that where rows are repeated, epilogue was computed for the first of them remains."""
+        for i, j in reversed(self.places):
+            self.store(self.builder.load(self.sums[i, j]), self.at(rows[i], j * self.lanes), self.masks[j])
 
-    def level(self, stack: ir.Value, depth: ir.Value) -> list[tuple[ir.Value, ir.Value]]:
+    def apply(self, epilogue: ir.Value, y_rows: list[ir.Value]) -> None:
+        """Change the sums as one of the codes above says; the derivatives look at y."""
+        builder = self.builder
+        slope = ir.Constant(self.vector, [LEAKY_SLOPE] * self.lanes)
+
+        def replace(is_low: Any, low: Any) -> None:
+            for i, j in self.places:
+                total = builder.load(self.sums[i, j])
+                builder.store(builder.select(is_low(i, j, total), low(total), total), self.sums[i, j])
+
+        def y(i: int, j: int) -> ir.Value:
+            return self.load(self.at(y_rows[i], j * self.lanes), self.masks[j])
+
+        def zero(total: ir.Value) -> ir.Value:
+            return self.zero
+
+        def scaled(total: ir.Value) -> ir.Value:
+            return builder.fmul(slope, total)
+
+        cases = {
+            RELU: (lambda i, j, total: builder.fcmp_ordered("<", total, self.zero), zero),
+            LEAKY_RELU: (lambda i, j, total: builder.fcmp_unordered("<=", total, self.zero), scaled),
+            RELU_SLOPE: (lambda i, j, total: builder.fcmp_ordered("<=", y(i, j), self.zero), zero),
+            LEAKY_RELU_SLOPE: (lambda i, j, total: builder.fcmp_unordered("<=", y(i, j), self.zero), scaled),
+        }
+        done = builder.append_basic_block("done")
+        switch = builder.switch(epilogue, done)
+        for code, case in cases.items():
+            block = builder.append_basic_block("epilogue")
+            switch.add_case(INT(code), block)
+            builder.position_at_end(block)
+            replace(*case)
+            builder.branch(done)
+        builder.position_at_end(done)
+
+    def keep(self, level: dict[tuple[int, int], ir.Value]) -> None:
+        for place in self.places:
+            self.builder.store(self.builder.load(self.sums[place]), level[place])
+
+    def add(self, level: dict[tuple[int, int], ir.Value]) -> None:
+        """sums = level + sums: the level holds the sum of the shards to the left."""
+        for place in self.places:
+            left, right = self.builder.load(level[place]), self.builder.load(self.sums[place])
+            self.builder.store(self.builder.fadd(left, right), self.sums[place])
+
+    def on_stack(self, stack: ir.Value, depth: ir.Value) -> list[tuple[ir.Value, ir.Value]]:
         """For each sum, itself and its place in a level of the stack."""
-        size = len(self.places) * self.lanes
-        base = self.at(stack, self.builder.mul(depth, INT(size)))
+        base = self.at(stack, self.builder.mul(depth, INT(len(self.places) * self.lanes)))
         return [(self.sums[place], self.at(base, n * self.lanes)) for n, place in enumerate(self.places)]
 
     def push(self, stack: ir.Value, depth: ir.Value) -> None:
-        for total, address in self.level(stack, depth):
+        for total, address in self.on_stack(stack, depth):
             self.store(self.builder.load(total), address)
 
-    def add(self, other: "_Tile") -> None:
-        """sums = sums + other's: other is the shard to the right."""
-        for place in self.places:
-            left, right = self.builder.load(self.sums[place]), self.builder.load(other.sums[place])
-            self.builder.store(self.builder.fadd(left, right), self.sums[place])
-
-    def add_level(self, stack: ir.Value, depth: ir.Value) -> None:
-        """sums = level + sums: the level holds the sum of the shards to the left."""
-        for total, address in self.level(stack, depth):
+    def add_from_stack(self, stack: ir.Value, depth: ir.Value) -> None:
+        for total, address in self.on_stack(stack, depth):
             self.builder.store(self.builder.fadd(self.load(address), self.builder.load(total)), total)
 
 
 def _product(builder: ir.IRBuilder, kind: ir.Type, rows: int, vectors: int, arguments: list[ir.Value]) -> None:
-    c, ldc, start, start_row, a, a_row, a_k, b, b_k, depth, columns = arguments
-    tile = _Tile(builder, kind, rows, vectors, columns)
-    tile.start_from(start, start_row)
-    tile.accumulate(tile.row_starts(a, a_row), a_k, b, b_k, depth)
-    tile.store_sums(c, ldc)
+    c, count, ldc, start, a, a_row, b, b_k, depth, columns, epilogue, y = arguments
+    tile = _Tile(builder, kind, rows, vectors, columns, reads_whole=rows > MASKED_ROWS)
+    tile.start_from(start)
+    tile.accumulate(tile.row_starts(a, a_row, rows, count), INT(1), b, b_k, depth)
+    tile.apply(epilogue, tile.row_starts(y, ldc, rows, count))
+    tile.store_sums(tile.row_starts(c, ldc, rows, count))
 
 
-def _tree_product(builder: ir.IRBuilder, kind: ir.Type, rows: int, vectors: int, arguments: list[ir.Value]) -> None:
-    """Two shards at a time are summed in registers, which halves what goes through the stack."""
-    c, ldc, a, a_row, a_k, b, b_k, bounds, shards, stack, columns = arguments
-    left, right = (_Tile(builder, kind, rows, vectors, columns) for _ in range(2))
-    a_rows = left.row_starts(a, a_row)
+def _products(builder: ir.IRBuilder, kind: ir.Type, arguments: list[ir.Value]) -> None:
+    """Choose the tile that has the right number of vectors, and enough rows."""
+    count, columns = arguments[1], arguments[-3]
+    lanes = Emitter(builder, kind).lanes
+    is_low = builder.zext(builder.icmp_signed("<=", count, INT(LOW_ROWS)), INT)
+    vectors = builder.sdiv(builder.add(columns, INT(lanes - 1)), INT(lanes))
+    done = builder.append_basic_block("done")
+    switch = builder.switch(builder.add(builder.shl(vectors, INT(1)), is_low), done)
+    for number, (low, rows) in product(range(1, MAX_VECTORS + 1), enumerate((MAX_ROWS, LOW_ROWS))):
+        block = builder.append_basic_block("tile")
+        switch.add_case(INT(2 * number + low), block)
+        builder.position_at_end(block)
+
+        def body(b: ir.IRBuilder, k: ir.Type, v: list[ir.Value], shape: tuple[int, int] = (rows, number)) -> None:
+            _product(b, k, *shape, v)
+
+        builder.call(function(builder.module, f"product_{rows}x{number}", kind, arguments, body), arguments)
+        builder.branch(done)
+    builder.position_at_end(done)
+
+
+def _tree_product(
+    builder: ir.IRBuilder, kind: ir.Type, rows: int, vectors: int, reads_whole: bool, arguments: list[ir.Value]
+) -> None:
+    """The tree over the shards: the lower levels of a group of shards in registers, those above on a stack."""
+    c, count, ldc, a, a_k, b, b_k, bounds, shards, stack, columns = arguments
+    tile = _Tile(builder, kind, rows, vectors, columns, reads_whole)
+    levels = [tile.new_sums() for _ in range(TREE_LEVELS)]
     bounds = builder.bitcast(bounds, INT.as_pointer())
 
-    def sum_shard(tile: _Tile, shard: ir.Value) -> None:
+    def sum_shard(shard: ir.Value) -> None:
         first, end = (builder.load(builder.gep(bounds, [builder.add(shard, INT(i))])) for i in range(2))
-        starts = [tile.at(row, builder.mul(first, a_k)) for row in a_rows]
+        starts = [tile.at(a, builder.mul(first, a_k), i) for i in tile.rows]
         tile.start_from_zero()
         tile.accumulate(starts, a_k, tile.at(b, builder.mul(first, b_k)), b_k, builder.sub(end, first))
 
-    pairs = builder.ashr(builder.add(shards, INT(1)), INT(1))
-    with cgutils.for_range(builder, pairs) as loop:
-        shard = builder.shl(loop.index, INT(1))
-        sum_shard(left, shard)
-        with builder.if_then(builder.icmp_signed("<", builder.add(shard, INT(1)), shards)):
-            sum_shard(right, builder.add(shard, INT(1)))
-            left.add(right)
+    def sum_node(shard: ir.Value, height: int) -> None:
+        """The sum over 2^height shards from this one, or as many as there are."""
+        if height == 0:
+            sum_shard(shard)
+            return
+        sum_node(shard, height - 1)
+        middle = builder.add(shard, INT(1 << height - 1))
+        with builder.if_then(builder.icmp_signed("<", middle, shards)):
+            tile.keep(levels[height - 1])
+            sum_node(middle, height - 1)
+            tile.add(levels[height - 1])
+
+    groups = builder.ashr(builder.add(shards, INT((1 << TREE_LEVELS) - 1)), INT(TREE_LEVELS))
+    with cgutils.for_range(builder, groups) as loop:
+        sum_node(builder.shl(loop.index, INT(TREE_LEVELS)), TREE_LEVELS)
         done, pending = builder.add(loop.index, INT(1)), builder.ctpop(loop.index)
-        is_last = builder.icmp_signed("==", done, pairs)
+        is_last = builder.icmp_signed("==", done, groups)
         merges = builder.select(is_last, pending, builder.cttz(done, BOOL(1)))
         with cgutils.for_range(builder, merges) as merge:
-            left.add_level(stack, builder.sub(builder.sub(pending, merge.index), INT(1)))
+            tile.add_from_stack(stack, builder.sub(builder.sub(pending, merge.index), INT(1)))
         with builder.if_else(is_last) as (last, not_last):
             with last:
-                left.store_sums(c, ldc)
+                tile.store_sums(tile.row_starts(c, ldc, rows, count))
             with not_last:
-                left.push(stack, builder.sub(pending, merges))
-
-
-def _transpose(builder: ir.IRBuilder, kind: ir.Type, arguments: list[ir.Value]) -> None:
-    """A square of as many vectors as a vector has lanes. Rows and columns beyond the edges repeat the last one.
-
-    Stores run backwards, so the last row that exists is written last, over what was stored there for those beyond it.
-    """
-    target, ldt, source, lds, rows, columns = arguments
-    emit = _Emitter(builder, kind)
-
-    def row(base: ir.Value, stride: ir.Value, i: int, count: ir.Value) -> ir.Value:
-        last = builder.sub(count, INT(1))
-        inside = builder.icmp_signed("<", INT(i), last)
-        return emit.at(base, builder.mul(builder.select(inside, INT(i), last), stride))
-
-    in_columns, in_rows = emit.first_lanes(columns), emit.first_lanes(rows)
-    square = [emit.load(row(source, lds, i, rows), in_columns) for i in range(emit.lanes)]
-    for _ in range(emit.lanes.bit_length() - 1):  # a perfect shuffle of all elements, log2(lanes) times
-        pairs = zip(square[: emit.lanes // 2], square[emit.lanes // 2 :], strict=True)
-        square = [vector for pair in pairs for vector in emit.interleave(*pair)]
-    for i in reversed(range(emit.lanes)):
-        emit.store(square[i], row(target, ldt, i, columns), in_rows)
-
-
-_Body = Callable[..., None]
-
-
-def _function(module: ir.Module, name: str, kinds: list[ir.Type]) -> ir.Function:
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), kinds), name)
-    function.linkage = "linkonce_odr"
-    function.attributes.add("noinline")
-    function.attributes.add("nounwind")
-    return function
-
-
-def _variant(
-    module: ir.Module, name: str, kinds: list[ir.Type], kind: ir.Type, body: _Body, shape: tuple[int, int]
-) -> ir.Function:
-    function = _function(module, f"{name}_{shape[0]}x{shape[1]}", kinds)
-    builder = ir.IRBuilder(function.append_basic_block("entry"))
-    body(builder, kind, *shape, list(function.args))
-    builder.ret_void()
-    return function
-
-
-def _dispatcher(
-    module: ir.Module, body: _Body, kind: ir.Type, kinds: list[ir.Type], largest: tuple[int, int]
-) -> ir.Function:
-    """A function (rows, columns is the last of `kinds`) that calls the tile of the right shape."""
-    name = f"distprop{body.__name__}_{kind}"
-    if name in module.globals:
-        return module.globals[name]
-    dispatcher = _function(module, name, [INT, *kinds])
-    builder = ir.IRBuilder(dispatcher.append_basic_block("entry"))
-    rows, *arguments = dispatcher.args
-    lanes = _Emitter(builder, kind).lanes
-    vectors = builder.sdiv(builder.add(arguments[-1], INT(lanes - 1)), INT(lanes))
-    key = builder.add(builder.mul(rows, INT(largest[1])), vectors)
-    done = dispatcher.append_basic_block("done")
-    switch = builder.switch(key, done)
-    for shape in product(range(1, largest[0] + 1), range(1, largest[1] + 1)):
-        block = dispatcher.append_basic_block("tile")
-        switch.add_case(INT(shape[0] * largest[1] + shape[1]), block)
-        builder.position_at_end(block)
-        builder.call(_variant(module, name, kinds, kind, body, shape), arguments)
-        builder.branch(done)
-    builder.position_at_end(done)
-    builder.ret_void()
-    return dispatcher
-
-
-def _transposer(module: ir.Module, kind: ir.Type, arguments: list[ir.Value]) -> ir.Function:
-    name = f"distprop_transpose_{kind}"
-    if name in module.globals:
-        return module.globals[name]
-    function = _function(module, name, [argument.type for argument in arguments])
-    builder = ir.IRBuilder(function.append_basic_block("entry"))
-    _transpose(builder, kind, list(function.args))
-    builder.ret_void()
-    return function
-
-
-def _address(context: Any, builder: ir.IRBuilder, kind: types.Array, array: ir.Value, offset: ir.Value) -> ir.Value:
-    data = context.make_array(kind)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [offset]), POINTER)
-
-
-def _emit(
-    context: Any, builder: ir.IRBuilder, kinds: Any, values: list[ir.Value], body: _Body, largest: tuple[int, int]
-) -> ir.Value:
-    """Call body's dispatcher. An array and the offset behind it become one address; rows come first."""
-    arguments, remaining = [], iter(zip(kinds, values, strict=True))
-    for kind, value in remaining:
-        is_array = isinstance(kind, types.Array)
-        arguments.append(_address(context, builder, kind, value, next(remaining)[1]) if is_array else value)
-    float_kind = context.get_value_type(kinds[1].dtype)
-    dispatcher = _dispatcher(builder.module, body, float_kind, [argument.type for argument in arguments[1:]], largest)
-    builder.call(dispatcher, arguments)
-    return context.get_dummy_value()
+                tile.push(stack, builder.sub(pending, merges))
 
 
 @intrinsic
 def product_tile(
-    typing_context, rows, c, at_c, ldc, start, at_start, start_row, a, at_a, a_row, a_k, b, at_b, b_k, depth, columns
-):
-    """c[i, j] = start[i, j] + sum over k < depth of a[i, k] b[k, j], for i < rows <= MAX_ROWS, j < columns.
+    typing_context,
+    c, at_c, rows, ldc, start, at_start, a, at_a, a_row, b, at_b, b_k, depth, columns, epilogue, y, at_y,
+):  # fmt: skip
+    """c[i, j] = f(start[j] + sum over k < depth of a[i, k] b[k, j]), for i < rows, j < columns.
 
-    Strides: ldc, start_row, a_row from row to row; a_k, b_k from k to k. The columns of c, start and b are contiguous.
+    rows <= MAX_ROWS; unless columns are whole vectors, rows <= MASKED_ROWS.
+
+    f is one of IDENTITY, RELU, ...; y has c's strides and is read by derivatives only.
+    Strides: ldc, a_row from row to row, b_k from k to k. The rows of all matrices are contiguous.
     """
     n = types.intp
-    signature = types.void(n, c, n, n, start, n, n, a, n, n, n, b, n, n, n, n)
-    return signature, lambda context, builder, signature, values: _emit(
-        context, builder, signature.args, values, _product, (MAX_ROWS, MAX_VECTORS)
-    )
+    signature = types.void(c, n, n, n, start, n, a, n, n, b, n, n, n, n, n, y, n)
+    return signature, lambda *context: call(*context, "product", _products)
+
+
+def _tree(builder: ir.IRBuilder, kind: ir.Type, arguments: list[ir.Value]) -> None:
+    _tree_product(builder, kind, TREE_ROWS, 1, True, arguments)
+
+
+def _tree_sum(builder: ir.IRBuilder, kind: ir.Type, arguments: list[ir.Value]) -> None:
+    c, b, b_k, bounds, shards, one, stack, columns = arguments
+    row = [c, INT(1), INT(0), one, INT(0), b, b_k, bounds, shards, stack, columns]
+    _tree_product(builder, kind, 1, SUM_VECTORS, False, row)
 
 
 @intrinsic
 def tree_tile(
     typing_context,
-    rows,
-    c,
-    at_c,
-    ldc,
-    a,
-    at_a,
-    a_row,
-    a_k,
-    b,
-    at_b,
-    b_k,
-    bounds,
-    at_bounds,
-    shards,
-    stack,
-    at_stack,
-    columns,
-):
-    """c[i, j] = tree over shards s of (sum over bounds[s] <= k < bounds[s + 1] of a[i, k] b[k, j]), rows <= TREE_ROWS.
+    c, at_c, rows, ldc, a, at_a, a_k, b, at_b, b_k, bounds, at_bounds, shards, stack, at_stack, columns,
+):  # fmt: skip
+    """c[i, j] = tree over shards s of (sum over bounds[s] <= k < bounds[s + 1] of a[i, k] b[k, j]).
 
-    Each sum starts from +0; strides are as for product_tile. The tree is built like a binary counter: before pair p of
-    shards, popcount(p) nodes wait on the stack, which has room for a tile for each binary digit of the last p.
+    For i < rows <= TREE_ROWS, j < columns <= LANES. Each sum starts from +0. Strides: ldc from row to row, a_k and b_k
+    from k to k. The columns of a are contiguous, and TREE_ROWS elements of each are read; of b's rows, whole vectors.
+    The tree is built like a binary counter: before group g of shards, popcount(g) nodes wait on the stack, which has
+    room for a tile for each binary digit of the last g.
     """
     n = types.intp
-    signature = types.void(n, c, n, n, a, n, n, n, b, n, n, bounds, n, n, stack, n, n)
-    return signature, lambda context, builder, signature, values: _emit(
-        context, builder, signature.args, values, _tree_product, (TREE_ROWS, TREE_VECTORS)
-    )
+    signature = types.void(c, n, n, n, a, n, n, b, n, n, bounds, n, n, stack, n, n)
+    return signature, lambda *context: call(*context, "tree", _tree)
 
 
 @intrinsic
-def transpose_tile(typing_context, target, at_target, ldt, source, at_source, lds, rows, columns):
-    """target[j, i] = source[i, j] for i < rows and j < columns, both at most LANES of the type."""
+def tree_sum_tile(
+    typing_context, c, at_c, b, at_b, b_k, bounds, at_bounds, shards, one, at_one, stack, at_stack, columns
+):
+    """c[j] = tree over shards s of (sum over bounds[s] <= k < bounds[s + 1] of b[k, j]).
+
+    For columns up to SUM_VECTORS vectors. one[at_one] is 1: a sum of rows is the product with ones, as 1 b is exact.
+    """
     n = types.intp
-
-    def generate(context, builder, signature, values):
-        kinds = signature.args
-        addresses = [_address(context, builder, kinds[i], values[i], values[i + 1]) for i in (0, 3)]
-        arguments = [addresses[0], values[2], addresses[1], *values[5:]]
-        builder.call(_transposer(builder.module, context.get_value_type(kinds[0].dtype), arguments), arguments)
-        return context.get_dummy_value()
-
-    return types.void(target, n, n, source, n, n, n, n), generate
+    signature = types.void(c, n, b, n, n, bounds, n, n, one, n, stack, n, n)
+    return signature, lambda *context: call(*context, "tree_sum", _tree_sum)

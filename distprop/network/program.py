@@ -105,6 +105,7 @@ class _Compiler:
     gradients: Gradients | None
     values: dict[str, Array] = field(default_factory=dict)
     slopes: dict[str, Array] = field(default_factory=dict)  # d(name), once a call has written it
+    z_slopes: dict[str, Array] = field(default_factory=dict)  # d(name.z), where it is written without d(name)
 
     def program(self) -> Program:
         self.values[INPUT] = self.matrix(INPUT, math.prod(self.graph.input_shape))
@@ -170,21 +171,27 @@ class _Compiler:
 
     def scratch(self, node: Node) -> Array:
         shards = max((len(bounds) - 1 for bounds in self.gradients.bounds), default=1) if self.gradients else 1
-        inputs, outputs = node.input_shapes[0][0], node.shape[0]
-        return self.buffers.scratch(dense.scratch_elements(inputs, outputs, shards, self.buffers.dtype))
+        sizes = self.rows, node.input_shapes[0][0], node.shape[0], shards
+        return self.buffers.scratch(dense.scratch_elements(*sizes, self.buffers.dtype))
 
     def dense_forward(self, node: Node, layer: Dense, y: Array, x: Array) -> Iterator[Call]:
-        plain = layer.activation == "identity"
-        z, z_name = (y, node.name) if plain else (self.matrix(node.name, layer.units, "z"), f"{node.name}.z")
+        """Most activations are a call of their own, from z to y; those that a product can apply itself need no z."""
+        fused = layer.activation in dense.FUSED
+        f, z, z_name = layer.activation, y, node.name
+        if not fused:
+            f, z, z_name = "identity", self.matrix(node.name, layer.units, "z"), f"{node.name}.z"
         w, w_name = self.params[f"{node.name}.weight"], f"{node.name}.weight"
         shapes = f"    # ({self.rows}, {x.shape[1]}) @ {w.shape}"
+        rest = (dense.FUSED[f], self.scratch(node))
         if layer.bias:
-            text = f"{z_name} = dense_forward({node.inputs[0]}, {w_name}, {node.name}.bias){shapes}"
-            yield Call(dense.dense_forward, (z, x, w, self.params[f"{node.name}.bias"], self.scratch(node)), text)
+            text = _applied(f, f"dense_forward({node.inputs[0]}, {w_name}, {node.name}.bias)")
+            yield Call(
+                dense.dense_forward, (z, x, w, self.params[f"{node.name}.bias"], *rest), f"{z_name} = {text}{shapes}"
+            )
         else:
-            text = f"{z_name} = dense_forward_without_bias({node.inputs[0]}, {w_name}){shapes}"
-            yield Call(dense.dense_forward_without_bias, (z, x, w, self.scratch(node)), text)
-        if not plain:
+            text = _applied(f, f"dense_forward_without_bias({node.inputs[0]}, {w_name})")
+            yield Call(dense.dense_forward_without_bias, (z, x, w, *rest), f"{z_name} = {text}{shapes}")
+        if not fused:
             yield self.activation_forward(layer.activation, y, z, node.name, z_name)
 
     def activation_forward(self, function: str, y: Array, x: Array, y_name: str, x_name: str) -> Call:
@@ -198,11 +205,12 @@ class _Compiler:
         return Call(dropout.dropout_forward, (y, mask, x, *keys), text)
 
     def backward_calls(self, node: Node, learning: set[str]) -> Iterator[Call]:
-        layer, dy = node.layer, self.slopes[node.name]
-        wanted = [name for name in node.inputs if name in learning]
+        layer, wanted = node.layer, [name for name in node.inputs if name in learning]
         if isinstance(layer, Dense):
-            yield from self.dense_backward(node, layer, dy, wanted)
-        elif isinstance(layer, Concatenate):
+            yield from self.dense_backward(node, layer, wanted)
+            return
+        dy = self.slopes[node.name]
+        if isinstance(layer, Concatenate):
             for name, part, first in self.columns(node):
                 if name in learning:
                     copy = f"copy_from_columns(d({node.name}), {first}, {first + part.shape[1]})"
@@ -231,20 +239,41 @@ class _Compiler:
         text = f"standardise_backward(d({node.name}), {node.name}.inverse)"
         return text, lambda dx: (elementwise.standardise_backward, (dx, dy, inverse))
 
-    def dense_backward(self, node: Node, layer: Dense, dy: Array, wanted: list[str]) -> Iterator[Call]:
+    def dense_backward(self, node: Node, layer: Dense, wanted: list[str]) -> Iterator[Call]:
         assert self.gradients
-        x, dz, dz_name = self.values[node.inputs[0]], dy, f"d({node.name})"
-        if layer.activation != "identity":
-            z, y = self.matrix(node.name, layer.units, "z"), self.values[node.name]
-            dz, dz_name = self.matrix(node.name, layer.units, "gradient of z"), f"d({node.name}.z)"
+        x, dz, dz_name = self.values[node.inputs[0]], self.z_slopes.get(node.name), f"d({node.name}.z)"
+        if layer.activation == "identity":
+            dz, dz_name = self.slopes[node.name], f"d({node.name})"
+        elif dz is None:
+            dz = self.matrix(node.name, layer.units, "gradient of z")
+            y = self.values[node.name]
+            z = y if layer.activation in dense.FUSED else self.matrix(node.name, layer.units, "z")
+            arrays = (dz.ravel(), self.slopes[node.name].ravel(), z.ravel(), y.ravel())
             text = f"{dz_name} = {layer.activation}_backward(d({node.name}))"
-            yield Call(activations.BACKWARD[layer.activation], (dz.ravel(), dy.ravel(), z.ravel(), y.ravel()), text)
+            yield Call(activations.BACKWARD[layer.activation], arrays, text)
         for views, bounds in zip(self.gradients.partials, self.gradients.bounds, strict=True):
             yield self.dense_backward_params(node, layer, x, dz, dz_name, views, bounds)
         if wanted:
-            w, scratch = self.params[f"{node.name}.weight"], self.scratch(node)
-            text = f"dense_backward_input({dz_name}, {node.name}.weight)"
-            yield from self.into(wanted[0], text, lambda dx: (dense.dense_backward_input, (dx, dz, w, scratch)))
+            yield from self.dense_backward_input(node, x, dz, dz_name, wanted[0])
+
+    def dense_backward_input(self, node: Node, x: Array, dz: Array, dz_name: str, name: str) -> Iterator[Call]:
+        """The gradient of the layer's input x, the value `name`; and through the activation that made x, if fused."""
+        f, w, scratch = self.fused_activation(name), self.params[f"{node.name}.weight"], self.scratch(node)
+        text = f"dense_backward_input({dz_name}, {node.name}.weight)"
+        if f == "identity":
+            arguments = (dz, w, x, dense.FUSED[f], scratch)
+            yield from self.into(name, text, lambda dx: (dense.dense_backward_input, (dx, *arguments)))
+            return
+        dx = self.z_slopes[name] = self.matrix(name, x.shape[1], "gradient of z")
+        text = f"d({name}.z) = {f}_backward({text})"
+        yield Call(dense.dense_backward_input, (dx, dz, w, x, dense.FUSED[f], scratch), text)
+
+    def fused_activation(self, name: str) -> str:
+        """What the gradient of a value can be taken through together with the product that makes it."""
+        for node in self.graph.nodes:
+            if node.name == name and isinstance(node.layer, Dense) and self.graph.consumers(name) == 1:
+                return node.layer.activation if node.layer.activation in dense.FUSED else "identity"
+        return "identity"
 
     def dense_backward_params(
         self, node: Node, layer: Dense, x: Array, dz: Array, dz_name: str, views: Mapping[str, Array], bounds: Array
@@ -280,6 +309,11 @@ class _Compiler:
         else:
             self.slopes[name] = self.matrix(name, dy.shape[1], "gradient")
             yield Call(elementwise.copy_into_columns, (self.slopes[name], dy, 0), f"d({name}) = d({source})")
+
+
+def _applied(function: str, text: str) -> str:
+    """The text of a function of something, where the identity goes without saying."""
+    return text if function == "identity" else f"{function}({text})"
 
 
 def _copy_columns(dy: Array, first: int) -> Callable[[Array], tuple[Any, tuple[Any, ...]]]:

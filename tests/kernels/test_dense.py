@@ -23,8 +23,18 @@ SIZES = [
     (17, 100, 2),
     (12, 17, 129),
     (31, 50, 47),
+    (70, 67, 70),
 ]
 TYPES = [np.float32, np.float64]
+ACTIVATIONS = {
+    "identity": (lambda z: z, lambda y, dy: dy),
+    "relu": (lambda z: np.where(z < 0, z.dtype.type(0), z), lambda y, dy: np.where(y <= 0, dy.dtype.type(0), dy)),
+    "leaky_relu": (
+        lambda z: np.where(z > 0, z, z.dtype.type(0.01) * z),
+        lambda y, dy: np.where(y > 0, dy, dy.dtype.type(0.01) * dy),
+    ),
+}
+IDENTITY = dense.FUSED["identity"]
 GUARD = 37
 
 
@@ -81,8 +91,8 @@ def guarded(shape, dtype):
     return out.reshape(shape), check
 
 
-def scratch_for(inputs, outputs, shards, dtype):
-    size = dense.scratch_elements(inputs, outputs, shards, dtype)
+def scratch_for(rows, inputs, outputs, shards, dtype):
+    size = dense.scratch_elements(rows, inputs, outputs, shards, dtype)
     buffer = np.full(size + GUARD, 12345, dtype)
     buffer[:size] = np.nan
 
@@ -94,9 +104,9 @@ def scratch_for(inputs, outputs, shards, dtype):
 
 def run(kernel, outputs, *inputs, layer, shards=1):
     """Call a kernel with guarded outputs of the given shapes and guarded scratch; return the outputs."""
-    dtype = inputs[0].dtype
+    rows, dtype = len(inputs[0]), inputs[0].dtype
     made, checks = zip(*[guarded(shape, dtype) for shape in outputs], strict=True)
-    scratch, check = scratch_for(*layer, shards, dtype)
+    scratch, check = scratch_for(rows, *layer, shards, dtype)
     kernel(*made, *inputs, scratch)
     for check_one in (*checks, check):
         check_one()
@@ -107,37 +117,59 @@ def equal_bits(actual, expected):
     np.testing.assert_array_equal(actual.view(f"u{actual.itemsize}"), expected.view(f"u{expected.itemsize}"))
 
 
+def forward(x, w, b, f="identity"):
+    return run(dense.dense_forward, [(len(x), len(b))], x, w, b, dense.FUSED[f], layer=w.shape)
+
+
+def backward_input(d, w, x=None, f="identity"):
+    x = np.full((len(d), len(w)), np.nan, d.dtype) if x is None else x  # not looked at
+    return run(dense.dense_backward_input, [x.shape], d, w, x, dense.FUSED[f], layer=w.shape)
+
+
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize(("n", "i", "o"), SIZES)
 def test_forward_is_one_chain_of_fused_multiply_adds_from_the_bias(n, i, o, dtype):
     x, w, b = numbers((n, i), dtype), numbers((i, o), dtype), numbers((o,), dtype)
-    y = run(dense.dense_forward, [(n, o)], x, w, b, layer=(i, o))
-    equal_bits(y, chains(x, w, b))
-    np.testing.assert_allclose(y, x.astype(float) @ w.astype(float) + b, atol=1e-4 if dtype is np.float32 else 1e-12)
+    for name, (f, _) in ACTIVATIONS.items():
+        equal_bits(forward(x, w, b, name), f(chains(x, w, b)))
+    exact = x.astype(float) @ w.astype(float) + b
+    np.testing.assert_allclose(forward(x, w, b), exact, atol=1e-4 if dtype is np.float32 else 1e-12)
 
 
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize(("n", "i", "o"), SIZES)
 def test_forward_without_bias_starts_from_zero(n, i, o, dtype):
     x, w = numbers((n, i), dtype), numbers((i, o), dtype)
-    equal_bits(run(dense.dense_forward_without_bias, [(n, o)], x, w, layer=(i, o)), chains(x, w))
+    for name, (f, _) in ACTIVATIONS.items():
+        y = run(dense.dense_forward_without_bias, [(n, o)], x, w, dense.FUSED[name], layer=(i, o))
+        equal_bits(y, f(chains(x, w)))
 
 
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize(("n", "i", "o"), SIZES)
-def test_the_gradient_of_the_input_is_one_chain_over_the_outputs(n, i, o, dtype):
-    d, w = numbers((n, o), dtype), numbers((i, o), dtype)
-    dx = run(dense.dense_backward_input, [(n, i)], d, w, layer=(i, o))
-    equal_bits(dx, chains(d, w.T))
-    np.testing.assert_allclose(dx, d.astype(float) @ w.T.astype(float), atol=1e-4 if dtype is np.float32 else 1e-12)
+def test_the_gradient_of_the_input_is_one_chain_over_the_outputs_times_the_slope(n, i, o, dtype):
+    d, w, x = numbers((n, o), dtype), numbers((i, o), dtype), numbers((n, i), dtype)
+    for name, (_, slope) in ACTIVATIONS.items():
+        equal_bits(backward_input(d, w, x, name), slope(x, chains(d, w.T)))
+    exact = d.astype(float) @ w.T.astype(float)
+    np.testing.assert_allclose(backward_input(d, w), exact, atol=1e-4 if dtype is np.float32 else 1e-12)
 
 
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize(
     "bounds",
-    [[0, 31], [3, 3, 3], [0, 5, 5, 11], [2, 3, 4, 5, 6, 7], [31, 31, 31, 31], list(range(32)), list(range(3, 20))],
+    [
+        [0, 31],
+        [3, 3, 3],
+        [0, 5, 5, 11],
+        [2, 3, 4, 5, 6, 7],
+        [31, 31, 31, 31],
+        list(range(32)),
+        list(range(3, 20)),
+        [1, 3, 8, 9, 9, 12, 17, 31],
+    ],
 )
-@pytest.mark.parametrize(("i", "o"), [(1, 1), (5, 3), (33, 10), (7, 65), (20, 129)])
+@pytest.mark.parametrize(("i", "o"), [(1, 1), (5, 3), (33, 10), (7, 65), (20, 129), (7, 32), (70, 35)])
 def test_the_gradients_of_the_parameters_sum_the_shards_over_the_tree(i, o, bounds, dtype):
     x, d, rows = numbers((31, i), dtype), numbers((31, o), dtype), np.array(bounds)
     dw, db = run(dense.dense_backward_params, [(i, o), (o,)], x, d, rows, layer=(i, o), shards=len(bounds) - 1)
@@ -151,26 +183,25 @@ def test_the_gradients_of_the_parameters_sum_the_shards_over_the_tree(i, o, boun
 def test_rows_have_the_same_bits_wherever_and_with_whomever_they_are_computed(rows):
     (i, o), dtype = (50, 35), np.float32
     x, d, w, b = numbers((29, i), dtype), numbers((29, o), dtype), numbers((i, o), dtype), numbers((o,), dtype)
-    y = run(dense.dense_forward, [(29, o)], x, w, b, layer=(i, o))
-    dx = run(dense.dense_backward_input, [(29, i)], d, w, layer=(i, o))
+    y, dx = forward(x, w, b), backward_input(d, w)
     for first, end in pairwise(rows):
-        part = run(dense.dense_forward, [(end - first, o)], x[first:end], w, b, layer=(i, o))
-        equal_bits(part, y[first:end])
-        equal_bits(run(dense.dense_backward_input, [(end - first, i)], d[first:end], w, layer=(i, o)), dx[first:end])
+        equal_bits(forward(x[first:end], w, b), y[first:end])
+        equal_bits(backward_input(d[first:end], w), dx[first:end])
 
 
 @pytest.mark.parametrize(("n", "i", "o"), [(5, 70, 40), (70, 40, 20)])
 def test_transposing_samples_or_weights_gives_the_same_bits(n, i, o):
-    d, w = numbers((n, o), np.float32), numbers((i, o), np.float32)
+    d, w, x = numbers((n, o), np.float32), numbers((i, o), np.float32), numbers((n, i), np.float32)
     few_rows = n * (i + o) < i * o
     assert few_rows == (n == 5), "one shape for each way"
-    equal_bits(run(dense.dense_backward_input, [(n, i)], d, w, layer=(i, o)), chains(d, w.T))
+    for name, (_, slope) in ACTIVATIONS.items():
+        equal_bits(backward_input(d, w, x, name), slope(x, chains(d, w.T)))
 
 
 def test_no_rows_give_no_results_and_zero_gradients():
     x, d, w, b = (np.ones(shape, np.float32) for shape in ((0, 5), (0, 3), (5, 3), (3,)))
-    assert run(dense.dense_forward, [(0, 3)], x, w, b, layer=(5, 3)).size == 0
-    assert run(dense.dense_backward_input, [(0, 5)], d, w, layer=(5, 3)).size == 0
+    assert forward(x, w, b).size == 0
+    assert backward_input(d, w, x, "relu").size == 0
     dw, db = run(dense.dense_backward_params, [(5, 3), (3,)], x, d, np.array([0, 0]), layer=(5, 3))
     equal_bits(dw, np.zeros((5, 3), np.float32))
     equal_bits(db, np.zeros(3, np.float32))
@@ -180,8 +211,7 @@ def test_no_rows_give_no_results_and_zero_gradients():
 def test_a_value_that_is_not_finite_reaches_exactly_what_depends_on_it(value):
     x, d, w, b = (np.ones(shape, np.float32) for shape in ((9, 20), (9, 18), (20, 18), (18,)))
     x[4, 7] = d[2, 17] = value
-    y = run(dense.dense_forward, [(9, 18)], x, w, b, layer=(20, 18))
-    dx = run(dense.dense_backward_input, [(9, 20)], d, w, layer=(20, 18))
+    y, dx = forward(x, w, b, "relu"), backward_input(d, w, np.ones_like(x), "relu")
     dw, db = run(dense.dense_backward_params, [(20, 18), (18,)], x, d, np.array([0, 3, 9]), layer=(20, 18), shards=2)
     assert np.flatnonzero(~np.isfinite(y).all(axis=1)).tolist() == [4]
     assert np.flatnonzero(~np.isfinite(dx).all(axis=1)).tolist() == [2]
@@ -193,12 +223,12 @@ def test_a_value_that_is_not_finite_reaches_exactly_what_depends_on_it(value):
 def test_scratch_may_start_anywhere():
     (n, i, o), bounds = (20, 9, 40), np.arange(0, 21, 2)
     x, d, w = numbers((n, i), np.float32), numbers((n, o), np.float32), numbers((i, o), np.float32)
-    size = dense.scratch_elements(i, o, 10, np.float32)
+    size = dense.scratch_elements(n, i, o, 10, np.float32)
     buffer = np.full(size + 64, 12345, np.float32)
     for start in range(0, 32, 5):
         dw, dx = np.empty_like(w), np.empty_like(x)
         dense.dense_backward_weights(dw, x, d, bounds, buffer[start : start + size])
-        dense.dense_backward_input(dx, d, w, buffer[start : start + size])
+        dense.dense_backward_input(dx, d, w, x, IDENTITY, buffer[start : start + size])
         assert (buffer[start + size :] == 12345).all()
         equal_bits(dw, tree([chains(x[a:b].T, d[a:b]) for a, b in pairwise(bounds)]))
         equal_bits(dx, chains(d, w.T))
@@ -211,13 +241,13 @@ from distprop.kernels import dense
 
 dtype = sys.argv[1]
 state = hashlib.sha256()
-for n, i, o in ((37, 29, 83), (6, 100, 70)):
+for n, i, o in ((37, 29, 83), (6, 100, 70), (70, 66, 40)):
     random = np.random.default_rng(1)
     x, d, w, b = (random.standard_normal(shape).astype(dtype) for shape in ((n, i), (n, o), (i, o), (o,)))
     y, dx, dw, db = (np.full_like(array, np.nan) for array in (d, x, w, b))
-    scratch = np.empty(dense.scratch_elements(i, o, 7, dtype), dtype)
-    dense.dense_forward(y, x, w, b, scratch)
-    dense.dense_backward_input(dx, d, w, scratch)
+    scratch = np.empty(dense.scratch_elements(n, i, o, 7, dtype), dtype)
+    dense.dense_forward(y, x, w, b, dense.FUSED["relu"], scratch)
+    dense.dense_backward_input(dx, d, w, x, dense.FUSED["leaky_relu"], scratch)
     dense.dense_backward_params(dw, db, x, d, np.arange(8) * n // 7, scratch)
     for array in (y, dx, dw, db):
         state.update(array.tobytes())

@@ -4,44 +4,108 @@ import numba
 import numpy as np
 import pytest
 
-from distprop.kernels.matmul import MAX_ROWS, MAX_VECTORS, VECTOR_BYTES, product_tile, transpose_tile
+from distprop.kernels.matmul import (
+    IDENTITY,
+    LEAKY_RELU,
+    LEAKY_RELU_SLOPE,
+    MASKED_ROWS,
+    MAX_ROWS,
+    MAX_VECTORS,
+    RELU,
+    RELU_SLOPE,
+    SUM_VECTORS,
+    TREE_ROWS,
+    product_tile,
+    tree_sum_tile,
+    tree_tile,
+)
+from distprop.kernels.vectors import VECTOR_BYTES
 
 TYPES = [np.float32, np.float64]
+EPILOGUES = {
+    IDENTITY: lambda c, y: c,
+    RELU: lambda c, y: np.where(c < 0, 0, c),
+    LEAKY_RELU: lambda c, y: np.where(c > 0, c, c.dtype.type(0.01) * c),
+    RELU_SLOPE: lambda c, y: np.where(y <= 0, 0, c),
+    LEAKY_RELU_SLOPE: lambda c, y: np.where(y > 0, c, c.dtype.type(0.01) * c),
+}
 
 
 @numba.njit
-def one_product(rows, c, start, a, a_row, a_k, b, b_k, depth, columns):
-    product_tile(rows, c, 3, 100, start, 0, 0, a, 0, a_row, a_k, b, 0, b_k, depth, columns)
+def one_product(rows, c, start, a, b, depth, columns, epilogue, y):
+    product_tile(c, 3, rows, 100, start, 0, a, 0, 64, b, 0, 64, depth, columns, epilogue, y, 3)
 
 
 @numba.njit
-def one_transposition(target, source, rows, columns):
-    transpose_tile(target, 2, 20, source, 0, 30, rows, columns)
+def one_tree(rows, c, a, b, bounds, stack, columns):
+    tree_tile(c, 3, rows, 100, a, 0, 64, b, 0, 64, bounds, 0, bounds.size - 1, stack, 0, columns)
+
+
+@numba.njit
+def one_sum(c, b, bounds, one, stack, columns):
+    tree_sum_tile(c, 3, b, 0, 64, bounds, 0, bounds.size - 1, one, 0, stack, 0, columns)
+
+
+def small_integers(shape, dtype, seed=0):
+    """Every sum of products of these is exact."""
+    return np.random.default_rng(seed).integers(-8, 8, shape).astype(dtype)
+
+
+def lanes(dtype):
+    return VECTOR_BYTES // np.dtype(dtype).itemsize
 
 
 @pytest.mark.parametrize("dtype", TYPES)
-def test_every_tile_shape_writes_its_elements_and_no_others(dtype):
-    widest = MAX_VECTORS * VECTOR_BYTES // np.dtype(dtype).itemsize
-    whole = np.random.default_rng(0).integers(-8, 8, (9, 64)).astype(dtype)  # small integers: every sum is exact
-    start = np.arange(64, dtype=dtype)
+def test_every_product_writes_its_elements_and_no_others(dtype):
+    a, b, start = (small_integers(shape, dtype, seed) for seed, shape in enumerate([(6, 64), (64, 64), 64]))
+    y = small_integers((MAX_ROWS + 1, 100), dtype, 3)
     for rows in range(1, MAX_ROWS + 1):
-        for columns in range(1, widest + 1):
-            a, b = whole[:5, :rows], whole[4:, :columns]  # a lies transposed
-            c = np.full((rows + 1) * 100, np.nan, dtype)
-            one_product(rows, c, start, whole.reshape(-1), 1, 64, whole[4:].reshape(-1), 64, 5, columns)
+        for columns in range(1, MAX_VECTORS * lanes(dtype) + 1):
+            if rows > MASKED_ROWS and columns % lanes(dtype):
+                continue
+            c, epilogue = np.full((MAX_ROWS + 1) * 100, np.nan, dtype), (rows + columns) % len(EPILOGUES)
+            one_product(rows, c, start, a.reshape(-1), b.reshape(-1), 5, columns, epilogue, y.reshape(-1))
             expected = np.full_like(c, np.nan).reshape(-1, 100)
-            expected[:rows, 3 : 3 + columns] = a.T @ b + start[:columns]
+            sums = a[:rows, :5] @ b[:5, :columns] + start[:columns]
+            expected[:rows, 3 : 3 + columns] = EPILOGUES[epilogue](sums, y[:rows, 3 : 3 + columns])
+            np.testing.assert_array_equal(c.reshape(-1, 100), expected)
+
+
+@pytest.mark.parametrize("epilogue", EPILOGUES)
+def test_what_is_done_to_the_sums_keeps_signs_of_zero_infinities_and_nan(epilogue):
+    special = np.array([0.0, -0.0, 1.5, -1.5, np.inf, -np.inf, np.nan, 1e-45, -1e-45], np.float32)
+    c, y = (grid.ravel() for grid in np.meshgrid(special, special))
+    a, got = np.ones(64, np.float32), np.full(100, np.nan, np.float32)
+    for first in range(0, c.size, 16):
+        part = slice(first, min(first + 16, c.size))
+        count = part.stop - part.start
+        start, slopes = np.zeros(64, np.float32), np.zeros(100, np.float32)
+        start[:count], slopes[3 : 3 + count] = c[part], y[part]
+        one_product(1, got, start, a, a, 0, count, epilogue, slopes)
+        expected = EPILOGUES[epilogue](c[part], y[part]).astype(np.float32)
+        np.testing.assert_array_equal(got[3 : 3 + count].view(np.uint32), expected.view(np.uint32))
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_every_tree_writes_its_elements_and_no_others(dtype):
+    a, b = (small_integers((64, 64), dtype, seed) for seed in range(2))
+    bounds, stack = np.array([0, 3, 3, 5, 9, 10, 14, 20, 21, 22, 30]), np.empty(4 * 8 * lanes(dtype), dtype)
+    for rows in range(1, TREE_ROWS + 1):
+        for columns in range(1, lanes(dtype) + 1):
+            c = np.full((TREE_ROWS + 1) * 100, np.nan, dtype)
+            one_tree(rows, c, a.reshape(-1), b.reshape(-1), bounds, stack, columns)
+            expected = np.full_like(c, np.nan).reshape(-1, 100)
+            expected[:rows, 3 : 3 + columns] = a[:30, :rows].T @ b[:30, :columns]
             np.testing.assert_array_equal(c.reshape(-1, 100), expected)
 
 
 @pytest.mark.parametrize("dtype", TYPES)
-def test_a_transposition_of_every_size_writes_its_elements_and_no_others(dtype):
-    lanes = VECTOR_BYTES // np.dtype(dtype).itemsize
-    source = np.arange(lanes * 30, dtype=dtype).reshape(lanes, 30)
-    for rows in range(1, lanes + 1):
-        for columns in range(1, lanes + 1):
-            target = np.full((lanes + 1) * 20, np.nan, dtype)
-            one_transposition(target, source, rows, columns)
-            expected = np.full_like(target, np.nan).reshape(-1, 20)
-            expected[:columns, 2 : 2 + rows] = source[:rows, :columns].T
-            np.testing.assert_array_equal(target.reshape(-1, 20), expected)
+def test_every_sum_of_rows_writes_its_elements_and_no_others(dtype):
+    b, one = small_integers((64, 64), dtype), np.ones(1, dtype)
+    bounds, stack = np.array([2, 3, 3, 5, 9, 10, 30]), np.empty(4 * 8 * lanes(dtype), dtype)
+    for columns in range(1, SUM_VECTORS * lanes(dtype) + 1):
+        c = np.full(100, np.nan, dtype)
+        one_sum(c, b.reshape(-1), bounds, one, stack, columns)
+        expected = np.full_like(c, np.nan)
+        expected[3 : 3 + columns] = b[2:30, :columns].sum(axis=0)
+        np.testing.assert_array_equal(c, expected)

@@ -15,7 +15,7 @@ from distprop.training.model import kernel_constants
 FUNCTIONS = ("identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "softplus", "gelu", "silu")
 NETWORKS = {
     **{f"chain of {f}": ([Dense(7, f), Activation(f), Dense(5, f), Dense(3)], (6,)) for f in FUNCTIONS},
-    "wide chain": ([Dense(70, "tanh"), Dense(33, "relu"), Dense(10)], (65,)),
+    "wide chain": ([Dense(70, "tanh"), Dense(33, "relu"), Dense(40, "leaky_relu"), Dense(10)], (65,)),
     "one unit": ([Dense(1, "tanh"), Dense(1)], (1,)),
     "without bias": ([Dense(7, "tanh", bias=False), Dense(5, bias=False), Dense(3, "sigmoid", bias=False)], (4,)),
     "images": ([Standardise(), Flatten(), Dense(5, "elu"), Dense(3)], (3, 4)),
@@ -192,8 +192,14 @@ def test_programs_of_fewer_rows_share_the_buffers_of_the_largest(oracle):
     assert np.shares_memory(fewer.output, case.program.output) and fewer.output.shape == (3, 3)
 
 
-def test_a_program_says_what_it_does(oracle):
-    layers = [Dense(4, "relu", name="a"), Dense(4, name="b"), Add(("a", "b"), name="c"), Dense(2, name="d")]
+def test_a_program_says_what_it_does():
+    layers = [
+        Dense(4, "relu", name="a"),
+        Dense(4, name="b"),
+        Add(("a", "b"), name="c"),
+        Dense(5, "leaky_relu", name="d"),
+        Dense(2, "tanh", name="e"),
+    ]
     graph = build_graph(layers, (3,))
     layout = make_layout(graph)
     params = layout.views(np.zeros(layout.length))
@@ -204,14 +210,18 @@ def test_a_program_says_what_it_does(oracle):
         str(program)
         == """\
 forward
-  a.z = dense_forward(input, a.weight, a.bias)    # (5, 3) @ (3, 4)
-  a = relu_forward(a.z)
+  a = relu(dense_forward(input, a.weight, a.bias))    # (5, 3) @ (3, 4)
   b = dense_forward(a, b.weight, b.bias)    # (5, 4) @ (4, 4)
   c = add_forward(a, b)
-  d = dense_forward(c, d.weight, d.bias)    # (5, 4) @ (4, 2)
+  d = leaky_relu(dense_forward(c, d.weight, d.bias))    # (5, 4) @ (4, 5)
+  e.z = dense_forward(d, e.weight, e.bias)    # (5, 5) @ (5, 2)
+  e = tanh_forward(e.z)
 backward
-  d(d.weight), d(d.bias) = dense_backward_params(c, d(d))    # 2 shards, rows 0 to 5
-  d(c) = dense_backward_input(d(d), d.weight)
+  d(e.z) = tanh_backward(d(e))
+  d(e.weight), d(e.bias) = dense_backward_params(d, d(e.z))    # 2 shards, rows 0 to 5
+  d(d.z) = leaky_relu_backward(dense_backward_input(d(e.z), e.weight))
+  d(d.weight), d(d.bias) = dense_backward_params(c, d(d.z))    # 2 shards, rows 0 to 5
+  d(c) = dense_backward_input(d(d.z), d.weight)
   d(a) = d(c)
   d(b.weight), d(b.bias) = dense_backward_params(a, d(b))    # 2 shards, rows 0 to 5
   more = dense_backward_input(d(b), b.weight)

@@ -1,0 +1,174 @@
+"""Vector instructions, written as LLVM code, and the moves of blocks that the matrix products are made ready with.
+
+A vector has 64 bytes whatever the CPU has: LLVM makes two or more registers of it where they are shorter. So the lane
+count is fixed in the source. Arrays are given with the offset of the first element and strides, all in elements.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.core.registry import cpu_target
+from numba.extending import intrinsic
+
+BOOL, INT8, INT32, INT = ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64)
+POINTER = INT8.as_pointer()
+VECTOR_BYTES = 64
+
+
+def _has_long_registers() -> bool:
+    """Whether Numba's target has 32 registers of 64 bytes, or 16 of half that length."""
+    _, _, features = cpu_target.target_context.codegen().magic_tuple()
+    return "+avx512f" in features.split(",")
+
+
+LONG_REGISTERS = _has_long_registers()
+
+
+class Emitter:
+    """Writes vector code for one float type into one IR function."""
+
+    def __init__(self, builder: ir.IRBuilder, kind: ir.Type) -> None:
+        self.builder = builder
+        self.kind = kind
+        self.bytes = 4 if kind == ir.FloatType() else 8
+        self.lanes = VECTOR_BYTES // self.bytes
+        self.vector = ir.VectorType(kind, self.lanes)
+        self.zero = ir.Constant(self.vector, [0.0] * self.lanes)
+        self.suffix = f"v{self.lanes}f{8 * self.bytes}"
+
+    def at(self, base: ir.Value, *offsets: Any) -> ir.Value:
+        """The address of the element that lies this many elements behind base."""
+        for offset in offsets:
+            offset = INT(offset) if isinstance(offset, int) else offset
+            base = self.builder.gep(base, [self.builder.mul(offset, INT(self.bytes))])
+        return base
+
+    def row_starts(self, base: ir.Value, stride: ir.Value, rows: int, count: ir.Value) -> list[ir.Value]:
+        """The addresses of so many rows; those beyond `count` repeat the last one."""
+        last = self.builder.sub(count, INT(1))
+        numbers = [self.builder.select(self.builder.icmp_signed("<", INT(i), last), INT(i), last) for i in range(rows)]
+        return [self.at(base, self.builder.mul(number, stride)) for number in numbers]
+
+    def splat(self, scalar: ir.Value, kind: ir.Type, lanes: int) -> ir.Value:
+        vector = ir.VectorType(kind, lanes)
+        first = self.builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, INT32(0))
+        order = ir.Constant(ir.VectorType(INT32, lanes), [0] * lanes)
+        return self.builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), order)
+
+    def broadcast(self, address: ir.Value) -> ir.Value:
+        scalar = self.builder.load(self.builder.bitcast(address, self.kind.as_pointer()))
+        return self.splat(scalar, self.kind, self.lanes)
+
+    def first_lanes(self, count: ir.Value) -> ir.Value:
+        """A mask with the first `count` lanes set."""
+        numbers = ir.Constant(ir.VectorType(INT32, self.lanes), list(range(self.lanes)))
+        limit = self.splat(self.builder.trunc(count, INT32), INT32, self.lanes)
+        return self.builder.icmp_signed("<", numbers, limit)
+
+    def interleave(self, left: ir.Value, right: ir.Value) -> tuple[ir.Value, ir.Value]:
+        """left[0], right[0], left[1], right[1], ... as two vectors."""
+        order = [lane + side for lane in range(self.lanes) for side in (0, self.lanes)]
+        masks = [
+            ir.Constant(ir.VectorType(INT32, self.lanes), half) for half in (order[: self.lanes], order[self.lanes :])
+        ]
+        return (
+            self.builder.shuffle_vector(left, right, masks[0]),
+            self.builder.shuffle_vector(left, right, masks[1]),
+        )
+
+    def _intrinsic(self, name: str, result: ir.Type, *arguments: ir.Value) -> ir.Value:
+        kind = ir.FunctionType(result, [argument.type for argument in arguments])
+        return self.builder.call(cgutils.get_or_insert_function(self.builder.module, kind, name), arguments)
+
+    def fma(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
+        return self._intrinsic(f"llvm.fma.{self.suffix}", self.vector, a, b, c)
+
+    def load(self, address: ir.Value, mask: ir.Value | None = None) -> ir.Value:
+        """Lanes that the mask leaves out are zero, and their memory is not touched."""
+        address = self.builder.bitcast(address, self.vector.as_pointer())
+        if mask is None:
+            return self.builder.load(address, align=self.bytes)
+        name = f"llvm.masked.load.{self.suffix}.p0"
+        return self._intrinsic(name, self.vector, address, INT32(self.bytes), mask, self.zero)
+
+    def store(self, value: ir.Value, address: ir.Value, mask: ir.Value | None = None) -> None:
+        address = self.builder.bitcast(address, self.vector.as_pointer())
+        if mask is None:
+            self.builder.store(value, address, align=self.bytes)
+        else:
+            name = f"llvm.masked.store.{self.suffix}.p0"
+            self._intrinsic(name, ir.VoidType(), value, address, INT32(self.bytes), mask)
+
+
+Body = Callable[[ir.IRBuilder, ir.Type, list[ir.Value]], None]
+
+
+def function(module: ir.Module, name: str, kind: ir.Type, arguments: list[ir.Value], body: Body) -> ir.Function:
+    """The module's function of this name for this float type, made when first asked for; body writes its code."""
+    name = f"distprop_{name}_{kind}"
+    if name in module.globals:
+        return module.globals[name]
+    made = ir.Function(module, ir.FunctionType(ir.VoidType(), [argument.type for argument in arguments]), name)
+    made.linkage = "linkonce_odr"
+    made.attributes.add("noinline")
+    made.attributes.add("nounwind")
+    builder = ir.IRBuilder(made.append_basic_block("entry"))
+    body(builder, kind, list(made.args))
+    builder.ret_void()
+    return made
+
+
+def call(
+    context: Any, builder: ir.IRBuilder, signature: Any, values: list[ir.Value], name: str, body: Body
+) -> ir.Value:
+    """Call the function of this name. An array and the offset behind it become one address; the first is an array."""
+    arguments, remaining = [], iter(zip(signature.args, values, strict=True))
+    for kind, value in remaining:
+        if isinstance(kind, types.Array):
+            data = context.make_array(kind)(context, builder, value).data
+            value = builder.bitcast(builder.gep(data, [next(remaining)[1]]), POINTER)
+        arguments.append(value)
+    kind = context.get_value_type(signature.args[0].dtype)
+    builder.call(function(builder.module, name, kind, arguments, body), arguments)
+    return context.get_dummy_value()
+
+
+def _transpose(builder: ir.IRBuilder, kind: ir.Type, arguments: list[ir.Value]) -> None:
+    """A square of as many vectors as a vector has lanes. Rows and columns beyond the edges repeat the last one.
+
+    Stores run backwards, so the last row that exists is written last, over what was stored there for those beyond it.
+    """
+    target, ldt, source, lds, rows, columns = arguments
+    emit = Emitter(builder, kind)
+    in_columns, in_rows = emit.first_lanes(columns), emit.first_lanes(rows)
+    square = [emit.load(row, in_columns) for row in emit.row_starts(source, lds, emit.lanes, rows)]
+    for _ in range(emit.lanes.bit_length() - 1):  # a perfect shuffle of all elements, log2(lanes) times
+        pairs = zip(square[: emit.lanes // 2], square[emit.lanes // 2 :], strict=True)
+        square = [vector for pair in pairs for vector in emit.interleave(*pair)]
+    for vector, row in reversed(list(zip(square, emit.row_starts(target, ldt, emit.lanes, columns), strict=True))):
+        emit.store(vector, row, in_rows)
+
+
+def _copy_columns(builder: ir.IRBuilder, kind: ir.Type, arguments: list[ir.Value]) -> None:
+    target, ldt, source, lds, rows, columns = arguments
+    emit = Emitter(builder, kind)
+    mask = emit.first_lanes(columns)
+    with cgutils.for_range(builder, rows) as loop:
+        row = emit.load(emit.at(source, builder.mul(loop.index, lds)), mask)
+        emit.store(row, emit.at(target, builder.mul(loop.index, ldt)))
+
+
+@intrinsic
+def transpose_tile(typing_context, target, at_target, ldt, source, at_source, lds, rows, columns):
+    """target[j, i] = source[i, j] for i < rows and j < columns, both at most LANES of the type."""
+    n = types.intp
+    return types.void(target, n, n, source, n, n, n, n), lambda *context: call(*context, "transpose", _transpose)
+
+
+@intrinsic
+def copy_columns(typing_context, target, at_target, ldt, source, at_source, lds, rows, columns):
+    """target[i, j] = source[i, j] for i < rows and j < columns, at most LANES; zero for the other lanes of a vector."""
+    n = types.intp
+    return types.void(target, n, n, source, n, n, n, n), lambda *context: call(*context, "copy_columns", _copy_columns)
