@@ -11,6 +11,8 @@ from typing import Any, NoReturn
 from distprop.environment import rank_by_environment
 from distprop.errors import DistpropError, UsageError, out_of_memory
 
+TIMELINE = 20  # steps
+
 Command = Callable[[argparse.Namespace], int]
 Commands = Any  # argparse keeps the type of add_subparsers() private
 
@@ -92,6 +94,8 @@ def _add_training(commands: Commands) -> None:
     train.add_argument("config", type=Path, metavar="CONFIG", help="configuration, TOML")
     train.add_argument("--run", type=Path, metavar="DIR", help="folder of the run (default: runs/<name of CONFIG>)")
     _add_overrides(train)
+    train.add_argument("--timeline", dest="overrides", action="append_const", const=f"training.timeline={TIMELINE}",
+                       help=f"record every call of the first {TIMELINE} steps in RUN/timeline.json")  # fmt: skip
     _add_place(train)
     resume = _add(
         commands, "resume", _resume, "Continue a run that was stopped, exactly where it was, on any number of ranks."

@@ -3,6 +3,7 @@
     config.toml         the resolved configuration
     status.json         where the run is; replaced about twice a second by rank 0
     metrics.jsonl       one JSON object a line: {"kind": "step" | "epoch", "step": ..., "epoch": ..., "loss": ..., ...}
+    timeline.json       every rank's calls of the first steps, if asked for: a Chrome trace
     checkpoints/        what a resumed run starts from
     model.safetensors   the trained model: of the best epoch if a validation number is monitored, else of the last
     failures/rank-N.json  why rank N ended, if it failed
@@ -112,6 +113,10 @@ class RunDirectory:
     @property
     def logs(self) -> Path:
         return self.path / "logs"
+
+    @property
+    def timeline(self) -> Path:
+        return self.path / "timeline.json"
 
     @property
     def mpirun_log(self) -> Path:

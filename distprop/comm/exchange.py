@@ -26,9 +26,7 @@ from distprop.kernels.norms import BLOCK
 from distprop.kernels.tape import Call
 
 TAIL = 2  # sums that travel with the gradient: loss, and the weight of what was classified right
-WORDS = 2  # integers that each rank tells all others in a step
-
-CACHE_LINE = 64  # bytes
+WORDS = 8  # integers that each rank tells all others in a step: a cache line
 
 
 class Exchange(Protocol):
@@ -160,7 +158,7 @@ class Shared(_Sliced):
         self.params = comm.shared_zeros((length,), dtype)
         every_part = comm.shared_zeros((sum(self._tree.counts), length), dtype)
         self._all_tails = comm.shared_zeros((sum(self._tree.counts), TAIL), np.float64)
-        self._every_word = comm.shared_zeros((comm.size, CACHE_LINE // 8), np.int64)[:, :WORDS]
+        self._every_word = comm.shared_zeros((comm.size, WORDS), np.int64)
         self.all_blocks = comm.shared_zeros((self._block_cuts[-1],), np.float64)
         self.partials, self.tails = every_part[self._tree.rows], self._all_tails[self._tree.rows]
         self.words, self.blocks = self._every_word[comm.rank], self.all_blocks[self._owned_blocks]

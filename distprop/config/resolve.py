@@ -60,6 +60,7 @@ def config_digest(config: Config) -> str:
     for table in ("launch", "checkpoint"):
         del tree[table]
     del tree["training"]["log_every"]
+    tree["training"].pop("timeline", None)
     tree["data"] |= {key: _without_paths(tree["data"].get(key)) for key in ("train", "validation")}
     text = json.dumps(tree, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode("ascii")).hexdigest()

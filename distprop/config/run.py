@@ -65,6 +65,8 @@ class Training:
     """How many of the likeliest classes count as right in the top-k accuracy."""
     log_every: Count = 100
     """Steps between two lines of metrics.jsonl."""
+    timeline: Count | None = None
+    """Record every call of so many first steps on every rank, as a Chrome trace: timeline.json. They run slower."""
 
 
 @declaration

@@ -65,6 +65,9 @@ class Call:
         return isinstance(self.kernel, numba.core.dispatcher.Dispatcher)
 
 
+Record: TypeAlias = Callable[[Call, int, int], None]  # takes a call and when it began and ended, in nanoseconds
+
+
 class Tape:
     """Calls to be made again and again: at first one by one, then as machine code."""
 
@@ -75,11 +78,14 @@ class Tape:
         self._left = COMPILE_AFTER
         self._parts: list[_Native | _Interpreted] = [_Interpreted(self.calls, self.phases, self._nanoseconds)]
 
-    def run(self, times: int = 1, waiting: Callable[[], None] = lambda: None) -> int:
+    def run(self, times: int = 1, waiting: Callable[[], None] = lambda: None, record: Record | None = None) -> int:
         """Make all calls, `times` over. Returns 0, or what the kernel returned that ended it.
 
-        A kernel that returns WAITING is called again after `waiting()`, which may raise.
+        A kernel that returns WAITING is called again after `waiting()`, which may raise. With `record`, which is told
+        of each call, calls are made one by one.
         """
+        if record:
+            return _Interpreted(self.calls, self.phases, self._nanoseconds, record).run(times, waiting)
         first = min(times, max(self._left, 0))
         self._left -= first
         if code := self._run(first, waiting):
@@ -111,7 +117,10 @@ class Tape:
 
 
 class _Interpreted:
-    def __init__(self, calls: Sequence[Call], phases: Sequence[str], nanoseconds: Array) -> None:
+    def __init__(
+        self, calls: Sequence[Call], phases: Sequence[str], nanoseconds: Array, record: Record | None = None
+    ) -> None:
+        self._record = record
         self._calls = [(call, phases.index(call.phase)) for call in calls]
         self._nanoseconds = nanoseconds
 
@@ -121,7 +130,10 @@ class _Interpreted:
                 begin = time.perf_counter_ns()
                 while (code := call()) == WAITING:
                     waiting()
-                self._nanoseconds[phase] += time.perf_counter_ns() - begin
+                end = time.perf_counter_ns()
+                self._nanoseconds[phase] += end - begin
+                if self._record:
+                    self._record(call, begin, end)
                 if code:
                     return code
         return 0

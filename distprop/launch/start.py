@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from distprop.config.run import Config
     from distprop.data.prepare import Prepared
 
+UNEVEN = 1.1  # from here on it is worth saying which rank the others wait for
+
 WORKER = (sys.executable, "-m", "distprop.worker")
 
 
@@ -152,6 +154,8 @@ def summary(run: RunDirectory, status: dict[str, Any], seconds: float | None = N
         rows["best epoch"] = f"{best['epoch']} of {epochs[-1]['epoch']}"
         numbers = {key: value for key, value in best.items() if key.startswith("validation_")}
         rows |= {key.replace("_", " "): f"{value:.4g}" for key, value in numbers.items() if isinstance(value, float)}
+    if epochs and epochs[-1].get("imbalance", 1) > UNEVEN:
+        rows["slowest"] = f"rank {epochs[-1]['slowest_rank']}, {epochs[-1]['imbalance']:.2f} times the mean rank's work"
     rows["digest"] = status.get("digest", "none")
     if seconds is not None:
         rows["time"] = duration(seconds)

@@ -27,6 +27,7 @@ from distprop.training.optimizers import Updater
 from distprop.training.schedules import LearningRate
 from distprop.training.step import MOST_STEPS, Step, StepsResult
 from distprop.training.targets import Target
+from distprop.training.timeline import Timeline
 
 STOP, CHECKPOINT = 1, 2  # what a rank may wish for after a step
 RUN_S = 0.02  # aimed at for steps in one run, after which Python looks round: for signals, for instance
@@ -41,9 +42,7 @@ class Observer(Protocol):
     def wish(self, progress: Progress, steps: int) -> int:
         """STOP, CHECKPOINT, both or 0: asked before some steps, granted to any rank after them."""
 
-    def steps_done(
-        self, progress: Progress, result: StepsResult, learning_rate: float, seconds: Mapping[str, float]
-    ) -> None:
+    def steps_done(self, progress: Progress, result: StepsResult, learning_rate: float) -> None:
         """After some steps; learning_rate is the last one's."""
 
     def epoch_done(self, progress: Progress, numbers: Mapping[str, float], evaluation: Evaluation | None) -> None:
@@ -51,6 +50,9 @@ class Observer(Protocol):
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Keep a checkpoint. Called on every rank, with the same content."""
+
+    def timeline(self, trace: str) -> None:
+        """Keep a trace of the first steps, if the configuration asks for one. Called on every rank."""
 
 
 class Silent:
@@ -62,15 +64,16 @@ class Silent:
     def wish(self, progress: Progress, steps: int) -> int:
         return 0
 
-    def steps_done(
-        self, progress: Progress, result: StepsResult, learning_rate: float, seconds: Mapping[str, float]
-    ) -> None:
+    def steps_done(self, progress: Progress, result: StepsResult, learning_rate: float) -> None:
         pass
 
     def epoch_done(self, progress: Progress, numbers: Mapping[str, float], evaluation: Evaluation | None) -> None:
         pass
 
     def save(self, checkpoint: Checkpoint) -> None:
+        pass
+
+    def timeline(self, trace: str) -> None:
         pass
 
 
@@ -122,6 +125,7 @@ class Training:
         self._rates = LearningRate(config.optimizer, config.schedule, len(self._minibatches), self.total_steps)
         self._best: Array | None = None
         self._patience, self._wanted_steps = 1, 1  # agreed with all ranks, and what this rank would like next
+        self._timeline: Timeline | None = None
         self.progress = Progress()
         initialize_all(self.model.layout, self.model.params, config.seed)
 
@@ -155,6 +159,8 @@ class Training:
     def run(self) -> Outcome:
         """Train to the end. Raises Interrupted, after a checkpoint, if any rank wishes to stop."""
         history = []
+        if self._config.training.timeline:
+            self._timeline = Timeline(self._comm, self._config.training.timeline)
         while not self.progress.finished:
             self._train_epoch()
             history.append(self._end_epoch())
@@ -178,8 +184,10 @@ class Training:
         rates = self._rates.many(before.step, steps, before.plateau)
         sums = before.loss, before.correct, before.weight
         wishes = self._observer.wish(before, steps)
+        timeline = self._timeline
         result = self._step.run(
-            before.epoch, before.minibatch, before.step, rates, sums, wishes, self._wanted_steps
+            before.epoch, before.minibatch, before.step, rates, sums, wishes, self._wanted_steps,
+            timeline.add if timeline else None,
         )  # fmt: skip
         self._patience = result.patience
         self._wanted_steps = int(min(max(RUN_S * steps / (time.perf_counter() - begin), 1), MOST_STEPS))
@@ -192,14 +200,21 @@ class Training:
             correct=correct,
             weight=weight,
         )
-        self._observer.steps_done(self.progress, result, float(rates[-1]), self._step.seconds)
+        self._observer.steps_done(self.progress, result, float(rates[-1]))
+        if timeline:
+            timeline.steps_left -= steps
+            if timeline.steps_left == 0 or self.progress.step == self.total_steps:
+                self._observer.timeline(timeline.trace())
+                self._timeline = None
         return result
 
     def _next_steps(self) -> int:
         """How many: minibatches of one size, and no more than all ranks agreed on or anyone allows."""
         progress = self.progress
         alike = self._minibatches.alike(progress.minibatch)
-        return min(self._patience, alike, self.total_steps - progress.step, self._observer.most_steps(progress))
+        recorded = self._timeline.steps_left if self._timeline else MOST_STEPS
+        left = self.total_steps - progress.step
+        return min(self._patience, alike, left, recorded, self._observer.most_steps(progress))
 
     def _end_epoch(self) -> dict[str, float]:
         """Validate, and decide how training goes on."""

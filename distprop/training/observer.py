@@ -10,6 +10,9 @@ from collections.abc import Callable, Mapping
 from types import FrameType, TracebackType
 from typing import Any, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
+
 from distprop.comm.communicator import Communicator
 from distprop.config.run import Config
 from distprop.report import COMPILING
@@ -17,12 +20,24 @@ from distprop.run_directory import RunDirectory
 from distprop.training.checkpoint import Checkpoint, Progress, save_checkpoint
 from distprop.training.evaluation import Evaluation
 from distprop.training.loop import CHECKPOINT, STOP
-from distprop.training.step import StepsResult
+from distprop.training.step import PHASES, StepsResult
 
 Show: TypeAlias = Callable[[Mapping[str, Any], Mapping[str, Any]], None]  # takes an epoch's record and the status
 
 SIGNALS = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
 STATUS_S = 0.5
+
+
+def times_of_ranks(seconds: npt.NDArray[np.float64]) -> dict[str, Any]:
+    """What a record tells of the ranks' times (size, len(PHASES)): seconds of each rank by phase since the start.
+
+    slowest_rank: whose work, which is all but waiting and exchange, took longest; imbalance: how many times the mean.
+    """
+    times: dict[str, Any] = {"seconds": dict(zip(PHASES, np.round(seconds, 6).T.tolist(), strict=True))}
+    work = seconds[:, [phase not in ("exchange", "wait") for phase in PHASES]].sum(axis=1)
+    if len(work) > 1 and work.any():
+        times |= {"slowest_rank": int(work.argmax()), "imbalance": round(float(work.max() / work.mean()), 3)}
+    return times
 
 
 class RunObserver:
@@ -43,6 +58,7 @@ class RunObserver:
         self._saved, self._told, self._logged = now, now, now
         self._samples, self._speed, self._loss = 0, 0.0, float("nan")
         self._epoch_begin, self._epoch_samples = now, 0
+        self._seconds = np.zeros((self._comm.size, len(PHASES)))
 
     def __enter__(self) -> "RunObserver":
         if threading.current_thread() is threading.main_thread():  # no other thread gets signals
@@ -91,23 +107,20 @@ class RunObserver:
             wishes |= CHECKPOINT
         return wishes
 
-    def steps_done(
-        self, progress: Progress, result: StepsResult, learning_rate: float, seconds: Mapping[str, float]
-    ) -> None:
+    def steps_done(self, progress: Progress, result: StepsResult, learning_rate: float) -> None:
         if not self._writes:
             return
         now = time.monotonic()
         self._samples += result.samples
         self._epoch_samples += result.samples
         self._loss = result.loss / result.weight if result.weight else float("nan")
+        self._seconds = result.seconds
         if progress.step % self._config.training.log_every == 0:
-            self._log_step(progress, result, learning_rate, seconds, now)
+            self._log_step(progress, result, learning_rate, now)
         if now - self._told >= STATUS_S:
             self._status("training", progress)
 
-    def _log_step(
-        self, progress: Progress, result: StepsResult, learning_rate: float, seconds: Mapping[str, float], now: float
-    ) -> None:
+    def _log_step(self, progress: Progress, result: StepsResult, learning_rate: float, now: float) -> None:
         self._run.append_metrics(
             {
                 "kind": "step",
@@ -117,10 +130,14 @@ class RunObserver:
                 "gradient_norm": result.gradient_norm,
                 "learning_rate": learning_rate,
                 "samples_per_s": self._samples / max(now - self._logged, 1e-9),
-                "seconds": dict(seconds),
+                **times_of_ranks(result.seconds),
             }
         )
         self._logged, self._samples = now, 0
+
+    def timeline(self, trace: str) -> None:
+        if self._writes:
+            self._run.timeline.write_text(trace, encoding="utf-8")
 
     def epoch_done(self, progress: Progress, numbers: Mapping[str, float], evaluation: Evaluation | None) -> None:
         if not self._writes:
@@ -129,6 +146,7 @@ class RunObserver:
         self._speed = self._epoch_samples / max(now - self._epoch_begin, 1e-9)
         record: dict[str, Any] = {"kind": "epoch", "step": progress.step, "epoch": progress.epoch, **numbers}
         record["samples_per_s"] = self._speed
+        record |= times_of_ranks(self._seconds)
         record["best_epoch"] = progress.best_epoch
         if evaluation is not None and evaluation.confusion is not None:
             record["validation_confusion"] = evaluation.confusion.tolist()

@@ -4,7 +4,6 @@ Where ranks share memory a tape is all machine code, and many steps are one call
 machine code between them.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +25,7 @@ from distprop.kernels.step import (
     copy_losses,
     finish_step,
 )
-from distprop.kernels.tape import Call, Tape
+from distprop.kernels.tape import Call, Record, Tape
 from distprop.kernels.tree import column_sums
 from distprop.network.graph import Graph
 from distprop.network.layout import Layout
@@ -41,7 +40,7 @@ MOST_STEPS = 4096  # in one run: the length of the table of learning rates
 PART = 32 * BLOCK  # elements
 MOST_PARTS = 64
 
-WISHES, PATIENCE = range(2)  # the words that ranks tell each other
+WISHES, PATIENCE, NANOSECONDS = 0, 1, slice(2, 2 + len(PHASES))  # the words that ranks tell each other
 
 
 @dataclass(frozen=True)
@@ -59,6 +58,7 @@ class StepsResult:
     gradient_norm: float
     wishes: int  # of all ranks, see loop.py
     patience: int  # rank 0's: how many steps it would like to be run next
+    seconds: npt.NDArray[np.float64]  # (size, len(PHASES)): where each rank's time went, until these steps began
 
 
 class Step:
@@ -94,18 +94,27 @@ class Step:
         return self._programs[max(self._programs)]
 
     @property
-    def seconds(self) -> Mapping[str, float]:
+    def seconds(self) -> dict[str, float]:
         """Where this rank's time went since the beginning, by phase."""
         spent = [tape.seconds for tape in self._tapes.values()]
         return {phase: sum(seconds.get(phase, 0.0) for seconds in spent) for phase in PHASES}
 
     def run(
-        self, epoch: int, number: int, step: int, rates: Array, sums: tuple[float, ...], wishes: int, patience: int
+        self,
+        epoch: int,
+        number: int,
+        step: int,
+        rates: Array,
+        sums: tuple[float, ...],
+        wishes: int = 0,
+        patience: int = 1,
+        record: Record | None = None,
     ) -> StepsResult:
         """Train on minibatches of one size, from `number` of an epoch on, one for each learning rate.
 
         `step` counts from 0 over all epochs; sums: loss, correct, weight of the epoch so far. Each rank may wish for
         something after these steps, and say how many it would like next; the result holds all ranks' wishes, as bits.
+        record: told of every call.
         Raises NonFiniteError, on every rank alike, if a loss or a gradient isn't finite; params are useless then.
         """
         minibatches, exchange, clock = self.minibatches, self.exchange, self._clock
@@ -115,8 +124,8 @@ class Step:
             self._tapes[samples] = Tape(self._calls(samples))
         clock[EPOCH], clock[STEP], clock[FIRST], clock[DONE] = epoch, step, first, 0
         self._rates[: len(rates)], self._sums[:] = rates, sums
-        exchange.words[:] = wishes, patience
-        code = self._tapes[samples].run(len(rates), exchange.waiting)
+        exchange.words[:] = wishes, patience, *(int(seconds * 1e9) for seconds in self.seconds.values())
+        code = self._tapes[samples].run(len(rates), exchange.waiting, record)
         done, weight, loss = int(clock[DONE]), float(minibatches.total_weight[0]), float(exchange.totals[0])
         norm = float(self._norm[0])
         if code == NOT_FINITE:
@@ -126,7 +135,7 @@ class Step:
         loss_sum, correct_sum, weight_sum = self._sums.tolist()
         return StepsResult(
             done, done * samples, (loss_sum, correct_sum, weight_sum), weight, loss, norm, all_wishes,
-            int(exchange.all_words[0, PATIENCE]),
+            int(exchange.all_words[0, PATIENCE]), exchange.all_words[:, NANOSECONDS] * 1e-9,
         )  # fmt: skip
 
     def _bounds(self, samples: int) -> list[npt.NDArray[np.int64]]:

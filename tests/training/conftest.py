@@ -40,7 +40,7 @@ class Recorder(Silent):
     def wish(self, progress: Progress, steps: int) -> int:
         return self._wishes.get(progress.step + 1, 0)
 
-    def steps_done(self, progress, result, learning_rate, seconds):
+    def steps_done(self, progress, result, learning_rate):
         self.steps.append((progress, result.samples, result.loss, result.weight, result.gradient_norm, learning_rate))
 
     def epoch_done(self, progress, numbers, evaluation):

@@ -180,7 +180,7 @@ def test_many_steps_in_one_run_are_the_same_steps(lab, monkeypatch):
     runs = []
 
     class Counter(Silent):
-        def steps_done(self, progress, result, learning_rate, seconds):
+        def steps_done(self, progress, result, learning_rate):
             runs.append(result.steps)
 
     def work(comm):
