@@ -1,7 +1,6 @@
 """Configuration: declarations, and reading, checking, completing and writing them."""
 
 from distprop.config.defaults import default_shards, named_layers
-from distprop.config.json_schema import schema
 from distprop.config.load import check, load_config
 from distprop.config.resolve import config_digest, resolve, to_toml, write_config
 
@@ -16,3 +15,10 @@ __all__ = [
     "to_toml",
     "write_config",
 ]
+
+
+def schema() -> dict[str, object]:
+    """JSON Schema (draft 2020-12) of a configuration file."""
+    from distprop.config.json_schema import schema as made  # imports Pydantic
+
+    return made()

@@ -2,16 +2,27 @@
 
 import json
 from dataclasses import MISSING, Field, asdict, fields, is_dataclass
+from functools import cache
 from typing import Any
+
+from distprop.config.adapters import adapter
 
 
 def description(declaration: Any, key: str) -> str:
     """The text below a field in the source, also of an inherited field."""
     for base in declaration.__mro__:
-        field = getattr(base, "__pydantic_fields__", {}).get(key)
-        if field is not None and field.description:
-            return " ".join(field.description.split())
+        text = _descriptions(base).get(key)
+        if text:
+            return " ".join(text.split())
     return "Which kind of table this is." if key == "type" else ""
+
+
+@cache
+def _descriptions(declaration: type) -> dict[str, str]:
+    if not is_dataclass(declaration):
+        return {}
+    properties = adapter(declaration).json_schema()["properties"]
+    return {key: value.get("description", "") for key, value in properties.items()}
 
 
 def default_text(declaration: Any, key: str) -> str:
@@ -27,5 +38,4 @@ def default_text(declaration: Any, key: str) -> str:
 
 
 def _default(field: "Field[Any]") -> Any:
-    value = field.default if field.default_factory is MISSING else field.default_factory()
-    return getattr(value, "default", value) if type(value).__name__ == "FieldInfo" else value
+    return field.default if field.default_factory is MISSING else field.default_factory()

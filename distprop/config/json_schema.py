@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, cast
 
-from pydantic import TypeAdapter
-
+from distprop.config.adapters import adapter
 from distprop.config.descriptions import description
 from distprop.config.kinds import declarations_of, fields_of
 from distprop.config.run import Config
@@ -17,7 +16,7 @@ def schema() -> dict[str, Any]:
 
     It describes files: there is no null in TOML, and tables of several kinds need their `type`.
     """
-    tree = TypeAdapter(Config).json_schema()
+    tree = adapter(Config).json_schema()
     for declaration in dict.fromkeys(_declarations_below(Config)):
         table = tree if declaration is Config else tree["$defs"][declaration.__name__]
         for key in fields_of(declaration):

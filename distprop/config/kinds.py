@@ -2,10 +2,10 @@
 
 import types
 from collections.abc import Sequence
-from dataclasses import fields, is_dataclass
-from functools import cache
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from dataclasses import is_dataclass
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+from distprop.config.declaration import fields_of as fields_of
 from distprop.config.lines import Key
 from distprop.config.run import Config
 
@@ -80,13 +80,6 @@ def options(kind: Any) -> list[Any]:
     if get_origin(plain) in (Union, types.UnionType):
         return [option for member in get_args(plain) for option in options(member)]
     return [] if plain is type(None) or plain is None else [kind if plain is not Literal else plain]
-
-
-@cache
-def fields_of(declaration: type) -> dict[str, Any]:
-    """The types of a declaration's fields, in their order."""
-    hints = get_type_hints(declaration, include_extras=True)
-    return {item.name: hints[item.name] for item in fields(declaration)}
 
 
 def _unpacked(kind: Any) -> tuple[Any, dict[str, Any]]:

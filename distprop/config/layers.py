@@ -6,9 +6,9 @@ A layer reads the output of the layer before it, or of those named in `inputs`; 
 from dataclasses import field
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import Field, Strict
+from annotated_types import MinLen
 
-from distprop.config.declaration import Count, Fraction, Names, Positive, declaration
+from distprop.config.declaration import Count, Fraction, Listed, Names, Positive, Tagged, declaration
 
 Function: TypeAlias = Literal["identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "softplus", "gelu", "silu"]
 Initializer: TypeAlias = (
@@ -119,7 +119,5 @@ class Concatenate:
     type: Literal["concatenate"] = field(default="concatenate", kw_only=True)
 
 
-Layer: TypeAlias = Annotated[
-    Dense | Activation | Dropout | Flatten | Standardise | Add | Concatenate, Field(discriminator="type")
-]
-Layers: TypeAlias = Annotated[tuple[Layer, ...], Strict(False), Field(min_length=1)]
+Layer: TypeAlias = Annotated[Dense | Activation | Dropout | Flatten | Standardise | Add | Concatenate, Tagged()]
+Layers: TypeAlias = Annotated[tuple[Layer, ...], Listed(), MinLen(1)]

@@ -6,11 +6,9 @@ Targets are class labels or real values. A loss for real values takes class labe
 from dataclasses import field
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import Field, Strict
+from distprop.config.declaration import Fraction, Listed, Positive, Tagged, declaration
 
-from distprop.config.declaration import Fraction, Positive, declaration
-
-ClassWeights: TypeAlias = Literal["balanced"] | Annotated[tuple[Positive, ...], Strict(False)] | None
+ClassWeights: TypeAlias = Literal["balanced"] | Annotated[tuple[Positive, ...], Listed()] | None
 
 
 @declaration
@@ -73,5 +71,5 @@ class SoftmaxCrossEntropy:
 
 
 Loss: TypeAlias = Annotated[
-    MeanSquaredError | MeanAbsoluteError | Huber | BinaryCrossEntropy | SoftmaxCrossEntropy, Field(discriminator="type")
+    MeanSquaredError | MeanAbsoluteError | Huber | BinaryCrossEntropy | SoftmaxCrossEntropy, Tagged()
 ]

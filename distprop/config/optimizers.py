@@ -7,9 +7,7 @@ the steps from 1. The learning rate of a step is `learning_rate` times the sched
 from dataclasses import KW_ONLY, field
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import Field
-
-from distprop.config.declaration import Fraction, NotNegative, Positive, declaration
+from distprop.config.declaration import Fraction, NotNegative, Positive, Tagged, declaration
 
 
 @declaration
@@ -117,6 +115,4 @@ class AdamW(_Regularised):
     type: Literal["adamw"] = field(default="adamw", kw_only=True)
 
 
-Optimizer: TypeAlias = Annotated[
-    SGD | Momentum | Nesterov | AdaGrad | RMSprop | Adam | AdamW, Field(discriminator="type")
-]
+Optimizer: TypeAlias = Annotated[SGD | Momentum | Nesterov | AdaGrad | RMSprop | Adam | AdamW, Tagged()]

@@ -6,15 +6,16 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from pydantic import TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails
+from typing import TYPE_CHECKING, Any
 
 from distprop.config.kinds import expected_at, fields_of, keys_at, kind_at, options, tag_follows, words_at
 from distprop.config.lines import Key
 from distprop.config.run import Config
 from distprop.config.toml import Tree, printable, shown
+from distprop.config.tree import from_tree
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 _MAX_DEPTH = 20
 _ABSENT: Any = object()
@@ -73,10 +74,21 @@ def value_text(value: Any) -> str:
 
 def validate(tree: Tree) -> tuple[Config | None, list[Problem]]:
     """The configuration that a tree means, or what is wrong with its keys and values."""
+    try:
+        return from_tree(Config, tree), []
+    except ValueError:
+        return _validate(tree)
+
+
+def _validate(tree: Tree) -> tuple[Config | None, list[Problem]]:
+    from pydantic import ValidationError
+
+    from distprop.config.adapters import adapter
+
     problems: list[Problem] = []
     plain = _plain(tree, (), problems)
     try:
-        config = TypeAdapter(Config).validate_json(json.dumps(plain))
+        config: Config = adapter(Config).validate_json(json.dumps(plain))
     except ValidationError as error:
         located = [
             (_path(details["loc"], tree, details["type"]), details) for details in error.errors(include_url=False)
@@ -131,7 +143,7 @@ def _path(location: tuple[int | str, ...], tree: Any, kind: str) -> Key:
     return path
 
 
-def decisive(located: Sequence[tuple[Key, ErrorDetails]]) -> Iterator[tuple[Key, ErrorDetails]]:
+def decisive(located: Sequence["tuple[Key, ErrorDetails]"]) -> Iterator["tuple[Key, ErrorDetails]"]:
     """One error for each place: an alternative of a union that fits less well than another says nothing."""
     by_path: dict[Key, list[ErrorDetails]] = {}
     for path, details in located:
@@ -142,19 +154,19 @@ def decisive(located: Sequence[tuple[Key, ErrorDetails]]) -> Iterator[tuple[Key,
             yield path, min(errors, key=_rank)
 
 
-def _rank(details: ErrorDetails) -> int:
+def _rank(details: "ErrorDetails") -> int:
     """How little an error of one alternative says about the value."""
     if details["type"] == "literal_error":
         return 0 if isinstance(details["input"], str) else 2
     return 1 if details["type"].endswith("_type") else 0
 
 
-def problem_name(details: ErrorDetails) -> str:
+def problem_name(details: "ErrorDetails") -> str:
     """What is wrong, in two or three words."""
     return _PROBLEMS.get(details["type"], "wrong type" if details["type"].endswith("_type") else details["msg"])
 
 
-def _problem(path: Key, details: ErrorDetails, tree: Tree) -> Problem:
+def _problem(path: Key, details: "ErrorDetails", tree: Tree) -> Problem:
     kind, got = details["type"], details["input"]
     if kind == "unexpected_keyword_argument":
         return Problem(path, _unknown_key(path, tree))

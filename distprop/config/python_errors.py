@@ -5,15 +5,24 @@ from dataclasses import fields
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
+from pydantic_core import ArgsKwargs, ErrorDetails
 
+from distprop.config.adapters import adapter
 from distprop.config.kinds import alternatives_text, declarations_of, describe, fields_of, literals_of
 from distprop.config.lines import Key
 from distprop.config.problems import decisive, did_you_mean, field_name, problem_name, value_text
 from distprop.errors import ConfigError
 
 
-def config_error(
+def check(new: Any, declaration: type, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    """Initialise `new` with these arguments; ConfigError if they are wrong."""
+    try:
+        adapter(declaration).validator.validate_python(ArgsKwargs(tuple(args), dict(kwargs)), self_instance=new)
+    except ValidationError as error:
+        raise _config_error(declaration, args, kwargs, error) from None
+
+
+def _config_error(
     declaration: type, args: Sequence[Any], kwargs: Mapping[str, Any], error: ValidationError
 ) -> ConfigError:
     """The error of `declaration(*args, **kwargs)`, one line a problem: `Dense: units: out of range (got ...)`."""

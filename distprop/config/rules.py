@@ -8,8 +8,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
 from distprop.config.data import Data
 from distprop.config.defaults import default_shards, has_validation, target_kind
 from distprop.config.graph_rules import network_problems
@@ -47,8 +45,12 @@ def _sound(name: str, config: Config | None, tree: Tree) -> Any:
     kind = fields_of(Config)[name]
     if name not in tree and name not in ("data", "network"):
         return kind() if isinstance(kind, type) else None
+    from pydantic import ValidationError
+
+    from distprop.config.adapters import adapter
+
     try:
-        return TypeAdapter(kind).validate_json(json.dumps(json_tree(tree.get(name))))
+        return adapter(kind).validate_json(json.dumps(json_tree(tree.get(name))))
     except ValidationError:
         return None
 

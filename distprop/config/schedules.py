@@ -8,12 +8,12 @@ the schedule's own time, t and T, starts after it.
 from dataclasses import field
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import Field
+from annotated_types import Ge, Gt, Le
 
-from distprop.config.declaration import NotNegative, Positive, declaration
+from distprop.config.declaration import NotNegative, Positive, Tagged, declaration
 
-Factor: TypeAlias = Annotated[float, Field(gt=0, le=1)]
-Floor: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+Factor: TypeAlias = Annotated[float, Gt(0), Le(1)]
+Floor: TypeAlias = Annotated[float, Ge(0), Le(1)]
 
 
 @declaration
@@ -79,7 +79,7 @@ class Plateau:
 
     factor: Factor = 0.1
     """What the learning rate is multiplied by when the loss stands still."""
-    patience: Annotated[int, Field(ge=0)] = 5
+    patience: Annotated[int, Ge(0)] = 5
     """Epochs without improvement before a fall."""
     min_delta: NotNegative = 0.0
     """What counts as an improvement."""
@@ -90,6 +90,4 @@ class Plateau:
     type: Literal["plateau"] = field(default="plateau", kw_only=True)
 
 
-Schedule: TypeAlias = Annotated[
-    Constant | StepDecay | Exponential | Cosine | Polynomial | Plateau, Field(discriminator="type")
-]
+Schedule: TypeAlias = Annotated[Constant | StepDecay | Exponential | Cosine | Polynomial | Plateau, Tagged()]

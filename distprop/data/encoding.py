@@ -8,15 +8,12 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import ConfigDict, TypeAdapter
-from pydantic.dataclasses import dataclass as declaration
-
+from distprop.config.declaration import computed
+from distprop.config.tree import from_json, to_object
 from distprop.errors import DataError
 
-FROZEN = ConfigDict(extra="forbid")
 
-
-@declaration(frozen=True, config=FROZEN)
+@computed
 class Column:
     """One column of a table, or one array, and the features that it becomes.
 
@@ -31,7 +28,7 @@ class Column:
     fill: tuple[float, ...] | None = None
 
 
-@declaration(frozen=True, config=FROZEN)
+@computed
 class Target:
     """What is predicted. `names`: the columns; `classes`: their labels in order; `outputs`: K, or values a row."""
 
@@ -50,7 +47,7 @@ class Target:
         return tuple(f"{self.names[0]}_{n}" for n in range(self.outputs))
 
 
-@declaration(frozen=True, config=FROZEN)
+@computed
 class Statistics:
     """Exact statistics over the training rows.
 
@@ -68,7 +65,7 @@ class Statistics:
     target_mean: tuple[float, ...] = ()
 
 
-@declaration(frozen=True, config=FROZEN)
+@computed
 class Encoding:
     """Everything needed to turn a new file into the features that the network was trained on.
 
@@ -84,23 +81,21 @@ class Encoding:
     delimiter: str = ","
 
     def to_json(self) -> str:
-        return _ADAPTER.dump_json(self).decode()
+        return json.dumps(self.to_object(), separators=(",", ":"), ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Encoding":
         """Read what `to_json` wrote, bit for bit. Raises DataError if it is anything else."""
         try:
-            return _ADAPTER.validate_json(text)
+            return from_json(cls, text)
         except ValueError as error:
             raise DataError(f"this is not an encoding of data: {str(error).splitlines()[0]}") from None
 
     def to_object(self) -> dict[str, object]:
         """The same as a JSON object."""
-        value: dict[str, object] = json.loads(self.to_json())
-        return value
+        return to_object(self)
 
 
-_ADAPTER = TypeAdapter(Encoding)
 _LONGEST_NUMBER = 40  # characters: whatever is longer is a name that happens to consist of digits
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _REAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")

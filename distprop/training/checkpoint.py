@@ -10,8 +10,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TextIO
 
-from pydantic import TypeAdapter
-
 from distprop.errors import CheckpointError
 from distprop.network.program import Array
 from distprop.training.model import load_tensors, save_tensors
@@ -45,9 +43,6 @@ class Checkpoint:
     state: Mapping[str, Array]  # the optimizer's slots, each a flat vector
     best: Array | None  # parameters of the best epoch
     config: str  # digest of what the model depends on
-
-
-_PROGRESS = TypeAdapter(Progress)
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
@@ -96,8 +91,10 @@ def read_checkpoint(path: Path) -> Checkpoint:
     about, tensors = load_tensors(path)
     if about.get("format") != FORMAT:
         raise CheckpointError(f"{path}: not a checkpoint")
+    from distprop.config.adapters import adapter  # imports Pydantic, which a new run doesn't need
+
     try:
-        progress = _PROGRESS.validate_python(about["progress"])
+        progress: Progress = adapter(Progress).validate_python(about["progress"])
     except (KeyError, ValueError) as error:
         raise CheckpointError(f"{path}: damaged: {error}") from None
     state = {name.removeprefix("state."): array for name, array in tensors.items() if name.startswith("state.")}

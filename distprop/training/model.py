@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import safetensors
-from pydantic import TypeAdapter
 from safetensors.numpy import save_file
 
 from distprop.config.layers import Standardise
 from distprop.config.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
 from distprop.config.run import Network
+from distprop.config.tree import from_json, to_object
 from distprop.data.encoding import Encoding
 from distprop.data.fit import fitting_graph
 from distprop.errors import CheckpointError, DataError, DistpropError
@@ -32,7 +32,6 @@ from distprop.network.layout import Layout, make_layout
 from distprop.network.program import Array, Buffers, compile_program
 
 FORMAT = "distprop model 1"
-_NETWORK = TypeAdapter(Network)
 PREDICTION_ROWS = 256
 
 
@@ -106,7 +105,7 @@ class Model:
         about = {
             "format": FORMAT,
             "dtype": self.dtype.name,
-            "network": json.loads(_NETWORK.dump_json(self.network)),
+            "network": to_object(self.network),
             "encoding": self.encoding.to_object(),
         }
         tensors = {**self.named(), **self.fixed}
@@ -155,7 +154,7 @@ def load_model(path: Path) -> Model:
     try:
         if about.get("format") != FORMAT:
             raise CheckpointError(f"{path}: not a distprop model")
-        network = _NETWORK.validate_json(json.dumps(about["network"]))
+        network = from_json(Network, json.dumps(about["network"]))
         encoding = Encoding.from_json(json.dumps(about["encoding"]))
         graph = fitting_graph(network, encoding)
         layout = make_layout(graph)

@@ -1,5 +1,6 @@
 """Random changes to a configuration: whatever comes of them, nothing but ConfigError is raised."""
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distprop.config import load_config
+from distprop.config.adapters import adapter
+from distprop.config.problems import json_tree
+from distprop.config.run import Config
 from distprop.config.toml import parse
+from distprop.config.tree import from_tree
 from distprop.errors import ConfigError
 
 SOUND = """\
@@ -57,6 +62,16 @@ def loads_or_refuses(path: Path, overrides: list[str]) -> None:
     assert time.process_time() - start < 3
 
 
+def agrees_with_pydantic(tree: Any) -> bool:
+    """Whether the tree is a configuration; if so, Pydantic reads the same from it."""
+    try:
+        config = from_tree(Config, tree)
+    except ValueError:
+        return False
+    assert repr(adapter(Config).validate_json(json.dumps(json_tree(tree)))) == repr(config)
+    return True
+
+
 def mutate(data: st.DataObject, node: Any) -> None:
     """Replace, add or drop something at a random place."""
     keys = list(node) if isinstance(node, dict) else list(range(len(node)))
@@ -74,6 +89,7 @@ def mutate(data: st.DataObject, node: Any) -> None:
 def test_the_configuration_that_is_changed_is_right(path: Path) -> None:
     path.write_text(SOUND)
     load_config(path)
+    assert agrees_with_pydantic(parse(SOUND, path))
 
 
 @settings(max_examples=100, deadline=None)
@@ -82,6 +98,7 @@ def test_a_mutated_tree_loads_or_is_refused(path: Path, data: st.DataObject) -> 
     tree = parse(SOUND, path)
     for _ in range(data.draw(st.integers(1, 3))):
         mutate(data, tree)
+    agrees_with_pydantic(tree)
     path.write_text(tomli_w.dumps(tree), encoding="utf-8")
     loads_or_refuses(path, [])
 
@@ -113,5 +130,6 @@ def test_many_mutated_trees_load_or_are_refused(path: Path, data: st.DataObject)
     tree = parse(SOUND, path)
     for _ in range(data.draw(st.integers(1, 6))):
         mutate(data, tree)
+    agrees_with_pydantic(tree)
     path.write_text(tomli_w.dumps(tree), encoding="utf-8")
     loads_or_refuses(path, [])
