@@ -6,7 +6,6 @@ is built like a binary counter: after shard s, merge once for each zero that s +
 
 from numba.core import cgutils, types
 from numba.extending import intrinsic
-from numba.np import arrayobj
 
 from distprop.kernels.jit import inlined, kernel
 
@@ -50,6 +49,8 @@ def _piece(typing_context, array, row, start, size):
     piece = types.Array(array.dtype, 1, "C")
 
     def generate(context, builder, signature, arguments):
+        from numba.np import arrayobj  # heavy, and only for compiling
+
         value, row, start, size = arguments
         whole = context.make_array(array)(context, builder, value)
         row_bytes = builder.extract_value(whole.strides, 0)

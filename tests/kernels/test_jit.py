@@ -10,10 +10,11 @@ from distprop import paths
 PROGRAM = """
 import sys
 import numpy as np
+import distprop.worker
 from distprop.kernels.norms import ordered_sum
 assert ordered_sum(np.arange(7.0)) == 21
 print("compiled" if ordered_sum.stats.cache_misses else "loaded")
-print("ready to compile" if "numba.cpython.randomimpl" in sys.modules else "not ready to compile")
+print("ready to compile" if "numba.cpython.unicode" in sys.modules else "not ready to compile")
 """
 
 
