@@ -1,35 +1,69 @@
 """Sums of squares of fixed blocks: the parts of a norm that are the same however the vector is cut into slices."""
 
 import numpy as np
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
 
 from distprop.kernels.jit import inlined, kernel
 
 BLOCK = 1024  # elements
+LANES = 8
+TOGETHER = 4  # blocks summed at the same time: one alone would wait for each of its additions
+
+_INT, _DOUBLE = ir.IntType(64), ir.DoubleType()
+_EIGHT = ir.VectorType(_DOUBLE, LANES)
+
+
+def _lanes(builder, vector, first, count):
+    """Lanes [first, first + count) of a vector."""
+    order = ir.Constant(ir.VectorType(ir.IntType(32), count), list(range(first, first + count)))
+    return builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), order)
+
+
+def _sum_of_lanes(builder, vector):
+    """The halves added to each other until one lane is left."""
+    count = vector.type.count
+    while count > 1:
+        count //= 2
+        vector = builder.fadd(_lanes(builder, vector, 0, count), _lanes(builder, vector, count, count))
+    return builder.extract_element(vector, ir.IntType(32)(0))
+
+
+@intrinsic(prefer_literal=True)
+def _square_sums(typing_context, sums, k, values, first, eights, blocks):
+    """sums[k + b] = sum of squares of values[first + b BLOCK :][: 8 eights] for b < blocks, a literal.
+
+    Eight sums for each, over every eighth element; the others are added to those of lower index: 4 to 0, 2 to 0, ...
+    """
+    number = blocks.literal_value
+
+    def generate(context, builder, signature, arguments):
+        data = [context.make_array(signature.args[i])(context, builder, arguments[i]).data for i in (0, 2)]
+        kind = ir.VectorType(data[1].type.pointee, LANES)
+        totals = [cgutils.alloca_once_value(builder, ir.Constant(_EIGHT, [0.0] * LANES)) for _ in range(number)]
+        starts = [builder.gep(data[1], [builder.add(arguments[3], _INT(b * BLOCK))]) for b in range(number)]
+        with cgutils.for_range(builder, arguments[4]) as loop:
+            offset = builder.mul(loop.index, _INT(LANES))
+            for start, total in zip(starts, totals, strict=True):
+                address = builder.bitcast(builder.gep(start, [offset]), kind.as_pointer())
+                eight = builder.load(address, align=data[1].type.pointee.get_abi_size(context.target_data))
+                wide = eight if kind == _EIGHT else builder.fpext(eight, _EIGHT)
+                builder.store(builder.fadd(builder.load(total), builder.fmul(wide, wide)), total)
+        for b, total in enumerate(totals):
+            place = builder.gep(data[0], [builder.add(arguments[1], _INT(b))])
+            builder.store(_sum_of_lanes(builder, builder.load(total)), place)
+        return context.get_dummy_value()
+
+    n = types.intp
+    return types.void(sums, n, values, n, n, blocks), generate
 
 
 @inlined
-def _square(values, i):
-    return np.float64(values[i]) * np.float64(values[i])
-
-
-@inlined
-def _square_sum(values, first, last):
-    """Eight sums, each over every eighth element, added in pairs; then the elements that are left over, one by one."""
-    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = 0.0
-    whole = first + (last - first) // 8 * 8
-    for i in range(first, whole, 8):  # LLVM keeps the eight in one vector
-        s0 += _square(values, i)
-        s1 += _square(values, i + 1)
-        s2 += _square(values, i + 2)
-        s3 += _square(values, i + 3)
-        s4 += _square(values, i + 4)
-        s5 += _square(values, i + 5)
-        s6 += _square(values, i + 6)
-        s7 += _square(values, i + 7)
-    total = ((s0 + s4) + (s2 + s6)) + ((s1 + s5) + (s3 + s7))
-    for i in range(whole, last):
-        total += _square(values, i)
-    return total
+def _add_rest(sums, k, values, first, last):
+    """What is left over after whole eights, one by one."""
+    for i in range(first, last):
+        sums[k] += np.float64(values[i]) * np.float64(values[i])
 
 
 @kernel
@@ -39,9 +73,14 @@ def block_square_sums(sums, values):
     values (L,) float; sums (ceil(L / BLOCK),) float64. A slice of a vector that starts at a multiple of BLOCK gives
     the very sums that the whole vector gives for its blocks.
     """
-    size = values.shape[0]
-    for k in range(sums.shape[0]):
-        sums[k] = _square_sum(values, k * BLOCK, min((k + 1) * BLOCK, size))
+    whole = values.shape[0] // BLOCK
+    together = whole - whole % TOGETHER
+    for k in range(0, together, TOGETHER):
+        _square_sums(sums, k, values, k * BLOCK, BLOCK // LANES, 4)
+    for k in range(together, sums.shape[0]):
+        size = min(BLOCK, values.shape[0] - k * BLOCK)
+        _square_sums(sums, k, values, k * BLOCK, size // LANES, 1)
+        _add_rest(sums, k, values, k * BLOCK + size // LANES * LANES, k * BLOCK + size)
 
 
 @kernel
