@@ -1,7 +1,7 @@
 """Matrix products of fully connected layers: how many times faster than NumPy's, on one core.
 
-For each shape: y = x w + b (NumPy's without b), dw = x^T d in one shard and in shards of 8 rows (at most 16),
-dx = d w^T. Above 1 ours is faster. Time is the thread's own, so that other processes disturb little.
+For each shape: y = x w + b (NumPy's without b), dw = x^T d in one shard and in as many as a minibatch of these rows has
+by default, dx = d w^T. Above 1 ours is faster. Time is the thread's own, so that other processes disturb little.
 Run: python benchmarks/matmul.py [--dtype float64] [--core 1] [--quick]
 """
 
@@ -22,7 +22,8 @@ from distprop.kernels import dense
 ROWS = (16, 32, 64, 128, 256, 1024)
 LAYERS = ((784, 256), (256, 128), (1024, 1024), (300, 300), (64, 64), (128, 10), (64, 2))
 DESIGN = {(n, *layer) for n in (16, 32, 64, 128, 256, 1024) for layer in LAYERS[:3]}
-COLUMNS = ("x w", "x^T d", "8-row shards", "d w^T")
+COLUMNS = ("x w", "x^T d", "x^T d, shards", "d w^T")
+IDENTITY = dense.FUSED["identity"]
 RUNS = 25
 FLOPS_PER_RUN = 4e7
 
@@ -46,12 +47,12 @@ def functions(n: int, i: int, o: int, dtype: str) -> list[Callable[[], Any]]:
     y, dx, dw = np.empty_like(d), np.empty_like(x), np.empty_like(w)
     shards = min(16, n // 8)  # what a minibatch of n rows has by default
     one, many = np.array([0, n]), np.arange(shards + 1) * n // shards
-    scratch = np.empty(dense.scratch_elements(i, o, 16, dtype), dtype)
+    scratch = np.empty(dense.scratch_elements(n, i, o, 16, dtype), dtype)
     return [
-        lambda: dense.dense_forward(y, x, w, b, scratch),
+        lambda: dense.dense_forward(y, x, w, b, IDENTITY, scratch),
         lambda: dense.dense_backward_weights(dw, x, d, one, scratch),
         lambda: dense.dense_backward_weights(dw, x, d, many, scratch),
-        lambda: dense.dense_backward_input(dx, d, w, scratch),
+        lambda: dense.dense_backward_input(dx, d, w, x, IDENTITY, scratch),
         lambda: np.matmul(x, w, out=y),
         lambda: np.matmul(x.T, d, out=dw),
         lambda: np.matmul(d, w.T, out=dx),
@@ -69,8 +70,8 @@ def ratios(shape: tuple[int, int, int], dtype: str, runs: int) -> tuple[list[flo
     return [theirs / mine for theirs, mine in zip(baseline, ours, strict=True)], flops / ours[0] * 1e-9
 
 
-def report(name: str, rows: list[list[float]]) -> None:
-    print(f"{name:>18}" + "".join(f"{geometric_mean(column):14.2f}" for column in zip(*rows, strict=True)))
+def report(name: str, rows: list[list[float]], summary: Callable[[list[float]], float] = geometric_mean) -> None:
+    print(f"{name:>18}" + "".join(f"{summary(list(column)):14.2f}" for column in zip(*rows, strict=True)))
 
 
 def main() -> None:
@@ -87,13 +88,14 @@ def main() -> None:
             continue
         table[shape], speed = ratios(shape, options.dtype, 9 if options.quick else RUNS)
         print(f"{'x'.join(map(str, shape)):>18}" + "".join(f"{r:14.2f}" for r in table[shape]) + f"{speed:10.1f}")
-    print("geometric means")
-    report("design's shapes", [row for shape, row in table.items() if shape in DESIGN])
-    report("16 to 256 rows", [row for shape, row in table.items() if shape in DESIGN and shape[0] <= 256])
-    report("1024 rows", [row for shape, row in table.items() if shape in DESIGN and shape[0] == 1024])
-    report("all", list(table.values()))
-    products = [row[column] for shape, row in table.items() if shape in DESIGN for column in (0, 1, 3)]
-    print(f"design's shapes, the three products together: {geometric_mean(products):.2f}")
+    design = {shape: row for shape, row in table.items() if shape in DESIGN}
+    print("geometric means of the shapes with layers " + ", ".join(f"{i}x{o}" for i, o in LAYERS[:3]))
+    report("16 to 256 rows", [row for shape, row in design.items() if shape[0] <= 256])
+    report("1024 rows", [row for shape, row in design.items() if shape[0] == 1024])
+    report("worst shape", list(design.values()), min)
+    print("of all shapes")
+    report("mean", list(table.values()))
+    report("worst shape", list(table.values()), min)
 
 
 if __name__ == "__main__":
