@@ -2,9 +2,7 @@
 
 from typing import Annotated, Literal, TypeAlias
 
-from annotated_types import MaxLen, MinLen
-
-from distprop.config.declaration import Fraction, Listed, Names, declaration
+from distprop.config.declaration import Bounds, Fraction, Listed, Names, declaration
 
 
 @declaration
@@ -28,7 +26,7 @@ class Columns:
 
     features: Names = ()
     """Columns that the network reads. None named: every column that is neither target nor weight."""
-    target: str | Annotated[tuple[str, ...], Listed(), MinLen(1)] = "target"
+    target: str | Annotated[tuple[str, ...], Listed(), Bounds(min_length=1)] = "target"
     """Column with the class label or the value; for several values, a list of columns."""
     weight: str | None = None
     """Column with a weight for each sample."""
@@ -58,5 +56,5 @@ class Data:
     """What a missing feature is: an error, the mean of the training data, or this number."""
     missing_markers: Names = ("", "NA", "NaN", "nan", "null")
     """Texts that mean a missing value."""
-    delimiter: Annotated[str, MinLen(1), MaxLen(1)] = ","
+    delimiter: Annotated[str, Bounds(min_length=1, max_length=1)] = ","
     """What separates the columns of a CSV file."""

@@ -12,8 +12,6 @@ import types
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from annotated_types import Ge, Gt, Lt
-
 if TYPE_CHECKING:
     from typing_extensions import dataclass_transform
 else:
@@ -25,11 +23,41 @@ else:
 STRICT = {"extra": "forbid", "strict": True, "allow_inf_nan": False, "use_attribute_docstrings": True}
 
 
+@dataclasses.dataclass(frozen=True)
+class Bounds:
+    """Marks what a number, or the length of a text or a tuple, has to keep to."""
+
+    gt: float | None = None
+    ge: float | None = None
+    lt: float | None = None
+    le: float | None = None
+    min_length: int | None = None
+    max_length: int | None = None
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        return handler(source) | self.given()
+
+    def given(self) -> dict[str, float]:
+        """The bounds that there are, by name."""
+        return {name: bound for name, bound in vars(self).items() if bound is not None}
+
+    def hold(self, value: Any) -> bool:
+        """Whether the value keeps them."""
+        return (
+            (self.gt is None or value > self.gt)
+            and (self.ge is None or value >= self.ge)
+            and (self.lt is None or value < self.lt)
+            and (self.le is None or value <= self.le)
+            and (self.min_length is None or len(value) >= self.min_length)
+            and (self.max_length is None or len(value) <= self.max_length)
+        )
+
+
 class Listed:
     """Marks a tuple that may be given as a list, also from Python."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
-        return {**handler(source), "strict": False}
+        return handler(source) | {"strict": False}
 
 
 class Tagged:
@@ -42,10 +70,10 @@ class Tagged:
 
 
 Names = Annotated[tuple[str, ...], Listed()]
-Positive = Annotated[float, Gt(0)]
-NotNegative = Annotated[float, Ge(0)]
-Fraction = Annotated[float, Ge(0), Lt(1)]
-Count = Annotated[int, Ge(1)]
+Positive = Annotated[float, Bounds(gt=0)]
+NotNegative = Annotated[float, Bounds(ge=0)]
+Fraction = Annotated[float, Bounds(ge=0, lt=1)]
+Count = Annotated[int, Bounds(ge=1)]
 
 _T = TypeVar("_T")
 
@@ -98,7 +126,7 @@ def fits(kind: Any, value: Any) -> bool:
     origin = get_origin(kind)
     if origin is Annotated:
         bare, *marks = get_args(kind)
-        return fits(bare, value) and all(_within(mark, value) for mark in marks)
+        return fits(bare, value) and all(mark.hold(value) for mark in marks if isinstance(mark, Bounds))
     if origin in (Union, types.UnionType):
         return any(fits(option, value) for option in get_args(kind))
     if origin is Literal:
@@ -121,15 +149,3 @@ def _all_plain(kind: Any, values: Collection[Any]) -> bool:
     if kind is str and not all(map(str.isascii, values)):
         return not any("\ud800" <= character <= "\udfff" for text in values for character in text)
     return True
-
-
-def _within(mark: Any, value: Any) -> bool:
-    """Whether a value keeps a bound of its declaration; other marks are no bounds."""
-    return not (
-        (hasattr(mark, "gt") and not value > mark.gt)
-        or (hasattr(mark, "ge") and not value >= mark.ge)
-        or (hasattr(mark, "lt") and not value < mark.lt)
-        or (hasattr(mark, "le") and not value <= mark.le)
-        or (hasattr(mark, "min_length") and len(value) < mark.min_length)
-        or (hasattr(mark, "max_length") and len(value) > mark.max_length)
-    )

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import is_dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+from distprop.config.declaration import Bounds
 from distprop.config.declaration import fields_of as fields_of
 from distprop.config.lines import Key
 from distprop.config.run import Config
@@ -87,9 +88,8 @@ def _unpacked(kind: Any) -> tuple[Any, dict[str, Any]]:
     bounds: dict[str, Any] = {}
     while get_origin(kind) is Annotated:
         kind, *metadata = get_args(kind)
-        for item in [part for entry in metadata for part in getattr(entry, "metadata", [entry])]:
-            names = ("gt", "ge", "lt", "le", "min_length", "max_length")
-            bounds |= {name: getattr(item, name) for name in names if getattr(item, name, None) is not None}
+        for mark in metadata:
+            bounds |= mark.given() if isinstance(mark, Bounds) else {}
     return kind, bounds
 
 

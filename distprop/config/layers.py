@@ -6,9 +6,7 @@ A layer reads the output of the layer before it, or of those named in `inputs`; 
 from dataclasses import field
 from typing import Annotated, Literal, TypeAlias
 
-from annotated_types import MinLen
-
-from distprop.config.declaration import Count, Fraction, Listed, Names, Positive, Tagged, declaration
+from distprop.config.declaration import Bounds, Count, Fraction, Listed, Names, Positive, Tagged, declaration
 
 Function: TypeAlias = Literal["identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "softplus", "gelu", "silu"]
 Initializer: TypeAlias = (
@@ -120,4 +118,4 @@ class Concatenate:
 
 
 Layer: TypeAlias = Annotated[Dense | Activation | Dropout | Flatten | Standardise | Add | Concatenate, Tagged()]
-Layers: TypeAlias = Annotated[tuple[Layer, ...], Listed(), MinLen(1)]
+Layers: TypeAlias = Annotated[tuple[Layer, ...], Listed(), Bounds(min_length=1)]

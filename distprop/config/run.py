@@ -3,10 +3,8 @@
 from dataclasses import field
 from typing import Annotated, Literal, TypeAlias
 
-from annotated_types import Ge, Lt
-
 from distprop.config.data import Data
-from distprop.config.declaration import Count, NotNegative, declaration
+from distprop.config.declaration import Bounds, Count, NotNegative, declaration
 from distprop.config.layers import Layers
 from distprop.config.losses import Loss
 from distprop.config.optimizers import Adam, Optimizer
@@ -61,7 +59,7 @@ class Training:
     """
     early_stopping: EarlyStopping | None = None
     """Stop when the monitored number no longer improves."""
-    top_k: Annotated[int, Ge(2)] = 5
+    top_k: Annotated[int, Bounds(ge=2)] = 5
     """How many of the likeliest classes count as right in the top-k accuracy."""
     log_every: Count = 100
     """Steps between two lines of metrics.jsonl."""
@@ -111,7 +109,7 @@ class Config:
     """When the state of a run is saved."""
     launch: Launch = field(default_factory=Launch)
     """Where ranks run. Nothing in it changes the model."""
-    seed: Annotated[int, Ge(0), Lt(2**63)] = 0
+    seed: Annotated[int, Bounds(ge=0, lt=2**63)] = 0
     """Key of all random numbers: initial weights, order of samples, dropout, split."""
     dtype: DataType = "float32"
     """Number format of parameters and features."""

@@ -8,12 +8,10 @@ the schedule's own time, t and T, starts after it.
 from dataclasses import field
 from typing import Annotated, Literal, TypeAlias
 
-from annotated_types import Ge, Gt, Le
+from distprop.config.declaration import Bounds, NotNegative, Positive, Tagged, declaration
 
-from distprop.config.declaration import NotNegative, Positive, Tagged, declaration
-
-Factor: TypeAlias = Annotated[float, Gt(0), Le(1)]
-Floor: TypeAlias = Annotated[float, Ge(0), Le(1)]
+Factor: TypeAlias = Annotated[float, Bounds(gt=0, le=1)]
+Floor: TypeAlias = Annotated[float, Bounds(ge=0, le=1)]
 
 
 @declaration
@@ -79,7 +77,7 @@ class Plateau:
 
     factor: Factor = 0.1
     """What the learning rate is multiplied by when the loss stands still."""
-    patience: Annotated[int, Ge(0)] = 5
+    patience: Annotated[int, Bounds(ge=0)] = 5
     """Epochs without improvement before a fall."""
     min_delta: NotNegative = 0.0
     """What counts as an improvement."""
