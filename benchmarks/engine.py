@@ -4,8 +4,8 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping
 from itertools import pairwise
-from typing import Any
 
+import numpy as np
 from conversation import Conversation
 
 from distprop.comm.communicator import Communicator
@@ -17,6 +17,7 @@ from distprop.training import loop
 from distprop.training.checkpoint import Progress
 from distprop.training.evaluation import Evaluation
 from distprop.training.run import Material, compile_kernels
+from distprop.training.step import PHASES, StepsResult
 
 Clock = Callable[[], float]
 
@@ -27,32 +28,32 @@ class Turns(loop.Silent):
     def __init__(self, talk: Conversation, now: Clock) -> None:
         self._talk, self._now = talk, now
         self._over = False
-        self._split: Mapping[str, float] = {}
+        self._spent = np.zeros((1, len(PHASES)))
 
     def next_turn(self) -> None:
         """Wait for the number of epochs to train; without one training is over."""
         epochs = self._talk.question()
         self._over = epochs is None
         self._epochs = epochs
-        self._before = dict(self._split)
+        self._spent_before = self._spent
         self._ends = [self._now()]
         self._begin = time.perf_counter()
 
-    def wish(self, *about: object) -> int:
+    def wish(self, progress: Progress, steps: int) -> int:
         return loop.STOP if self._over else 0
 
-    def steps_done(self, *about: Any) -> None:
-        self._split = about[-1]
-
-    step_done = steps_done
+    def steps_done(self, progress: Progress, result: StepsResult, learning_rate: float) -> None:
+        self._spent = result.seconds
 
     def epoch_done(self, progress: Progress, numbers: Mapping[str, float], evaluation: Evaluation | None) -> None:
         self._ends.append(self._now())
         if len(self._ends) <= self._epochs:
             return
         whole = time.perf_counter() - self._begin
-        shares = {kind: (seconds - self._before.get(kind, 0.0)) / whole for kind, seconds in self._split.items()}
-        self._talk.answer({"seconds": [after - before for before, after in pairwise(self._ends)], "split": shares})
+        shares = ((self._spent - self._spent_before) / whole).tolist()
+        seconds = [after - before for before, after in pairwise(self._ends)]
+        split = [dict(zip(PHASES, rank, strict=True)) for rank in shares]
+        self._talk.answer({"seconds": seconds, "split": split})
         self.next_turn()
 
 
@@ -65,8 +66,10 @@ def make_training(config: Config, material: Material, comm: Communicator, observ
 def train_in_turns(
     config: Config, material: Material, comm: Communicator, talk: Conversation, now: Clock = time.perf_counter
 ) -> None:
-    """Take turns until there are no more. An answer has the seconds of each epoch, by `now`, and the shares of the
-    wall-clock by kind, such as compute and exchange."""
+    """Take turns until there are no more.
+
+    An answer has the seconds of each epoch, by `now`, and how each rank's wall-clock was split: shares by phase.
+    """
     turns = Turns(talk, now)
     training = make_training(config, material, comm, turns)
     turns.next_turn()

@@ -7,31 +7,29 @@ reads both gradients, the weight and the optimizer's state, and writes the weigh
 Run: python benchmarks/exchange.py [--quick] [--json FILE]
 """
 
-import contextlib
 import os
-import statistics
 import sys
 
 from exchange_distprop import STEPS_PER_EPOCH
 from programs import ranks
 from report import Figure, Report, figure, finish, parser_of
-from rounds import Side, Turn, take_rounds
+from rounds import Turn, median_seconds, started, take_rounds
 
 ABOUT = (
     "Milliseconds a step of reducing gradients and updating parameters, float32, 2 ranks; ours against MPI_Allreduce "
     "with the whole update on every rank, and against reading and writing the same bytes once. "
     "Median over rounds, and the range of their middle half."
 )
-KINDS = ("exchange", "update", "wait")  # of a step's time
+PHASES = ("exchange", "update", "wait")  # of a step's time
 FORMS = ("ordered", "allreduce")
 ONCE = "once"
 SPEEDUP, LIMIT = 4.0, 1.5
 
 
 def exchange_ms(turn: Turn) -> float:
-    """Milliseconds a step, on rank 0, of a training's turn."""
-    share = sum(turn[0]["split"].get(kind, 0.0) for kind in KINDS)
-    return 1e3 * share * statistics.median(turn[0]["seconds"]) / STEPS_PER_EPOCH
+    """Milliseconds a step of a training's turn, on the rank that waits less: the other one waits for its computing."""
+    share: float = min(sum(split[phase] for phase in PHASES) for split in turn[0]["split"])
+    return 1e3 * share * median_seconds(turn) / STEPS_PER_EPOCH
 
 
 def measure(optimizer: str, widths: str, rounds: int, seconds: float) -> list[Figure]:
@@ -40,11 +38,10 @@ def measure(optimizer: str, widths: str, rounds: int, seconds: float) -> list[Fi
     print(optimizer, file=sys.stderr)
     programs = {form: ranks(2, "exchange_distprop.py", form, optimizer, widths) for form in FORMS}
     programs[ONCE] = ranks(2, "exchange_once.py", optimizer, widths)
-    with contextlib.ExitStack() as stack:
-        start = lambda program: stack.enter_context(Side([(program, cores)], seconds))  # noqa: E731
-        turns = take_rounds({name: start(program) for name, program in programs.items()}, rounds)
+    with started({name: [(program, cores)] for name, program in programs.items()}, seconds) as sides:
+        turns = take_rounds(sides, rounds)
     ours, textbook = ([exchange_ms(turn) for turn in turns[form]] for form in FORMS)
-    once = [1e3 * statistics.median(turn[0]["seconds"]) for turn in turns[ONCE]]
+    once = [1e3 * median_seconds(turn) for turn in turns[ONCE]]
     return [
         figure(optimizer, "ours, ms", ours),
         figure(optimizer, "Allreduce + update, ms", textbook),

@@ -37,7 +37,7 @@ class Until(loop.Silent):
         self.ends: list[float] = []
         self.accuracy = 0.0
 
-    def wish(self, *about: object) -> int:
+    def wish(self, progress: Progress, steps: int) -> int:
         return loop.STOP if self.accuracy >= self._target else 0
 
     def epoch_done(self, progress: Progress, numbers: Mapping[str, float], evaluation: Evaluation | None) -> None:

@@ -5,7 +5,6 @@ the same core take turns. The files are in the page cache. The smallest network 
 Run: python benchmarks/mapped.py [--quick] [--json FILE]
 """
 
-import contextlib
 import os
 import sys
 import tempfile
@@ -15,7 +14,7 @@ import numpy as np
 from mapped_distprop import FEATURES, material, paths
 from programs import script
 from report import Figure, Report, figure, finish, parser_of
-from rounds import Side, median_seconds, take_rounds
+from rounds import median_seconds, started, take_rounds
 
 ABOUT = (
     "Speed from memory-mapped files over the speed from memory, one rank, Adam, shuffled. "
@@ -42,11 +41,11 @@ def ratios(folder: Path, dtype: str, network: str, batch: int, rounds: int, seco
     """Mapped over in memory, of each round."""
     core = min(os.sched_getaffinity(0))
     print(f"{network}, {batch}, {dtype}", file=sys.stderr)
-    with contextlib.ExitStack() as stack:
-        sides = {}
-        for store in ("mapped", "memory"):
-            program = script("mapped_distprop.py", store, dtype, network, batch, folder)
-            sides[store] = stack.enter_context(Side([(program, [core])], seconds))
+    copies = {
+        store: [(script("mapped_distprop.py", store, dtype, network, batch, folder), [core])]
+        for store in ("mapped", "memory")
+    }
+    with started(copies, seconds) as sides:
         turns = take_rounds(sides, rounds)
     times = zip(turns["memory"], turns["mapped"], strict=True)
     return [median_seconds(memory) / median_seconds(mapped) for memory, mapped in times]

@@ -7,16 +7,14 @@ Run, as root: python benchmarks/overlap.py [--rate 250] [--rows 2048] [--quick] 
 """
 
 import argparse
-import contextlib
 import os
-import statistics
 from collections.abc import Mapping
 
 from hosts import Hosts, hosts, missing
 from overlap_distprop import NETWORK, STEPS_PER_EPOCH
 from programs import Program, ranks
 from report import Figure, Report, figure, finish, parser_of
-from rounds import Side, take_rounds
+from rounds import median_seconds, started, take_rounds
 
 HOSTS = 3
 GOAL = 0.8
@@ -45,20 +43,17 @@ def figures(subject: str, step_ms: Mapping[str, list[float]]) -> list[Figure]:
 def measure(options: argparse.Namespace) -> dict[str, list[float]]:
     """Milliseconds a step of each round, by side."""
     cores = sorted(os.sched_getaffinity(0))
-    with contextlib.ExitStack() as stack:
-        network = stack.enter_context(hosts(HOSTS, options.rate))
+    with hosts(HOSTS, options.rate) as network:
         programs = {
             "both": program(network, options.rows, "both"),
             "compute": program(network, options.rows, "compute"),
             "few, both": program(network, 1, "both"),
             "few, compute": program(network, 1, "compute"),
         }
-        start = lambda program: stack.enter_context(Side([(program, cores)], options.seconds))  # noqa: E731
-        turns = take_rounds({name: start(program) for name, program in programs.items()}, options.rounds)
-    return {
-        name: [1e3 * statistics.median(turn[0]["seconds"]) / STEPS_PER_EPOCH for turn in taken]
-        for name, taken in turns.items()
-    }
+        copies = {name: [(program, cores)] for name, program in programs.items()}
+        with started(copies, options.seconds) as sides:
+            turns = take_rounds(sides, options.rounds)
+    return {name: [1e3 * median_seconds(turn) / STEPS_PER_EPOCH for turn in taken] for name, taken in turns.items()}
 
 
 def main() -> None:

@@ -56,7 +56,8 @@ NETWORKS = (Network((64,), 1024), Network((3000, 3000), 256))
 
 
 def measure(network: Network, folder: Path) -> list[Figure]:
-    path, run, megabytes = folder / "data.csv", folder / f"run-{len(network.hidden)}", []
+    path, run = folder / "data.csv", folder / f"run-{len(network.hidden)}"
+    megabytes: list[float] = []
     write_csv(path, ROWS)
     train(config_of(path, network.hidden, network.batch, 1), folder / f"{run.name}-first", lambda launcher: None)
 

@@ -8,22 +8,23 @@ import contextlib
 import math
 import statistics
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
 from programs import Program, Running
 
 Turn = list[dict[str, Any]]  # the answer of each copy
+Copies = Sequence[tuple[Program, Sequence[int]]]  # programs that run at the same time, each with its cores
 
 
 class Side:
     """A side that has started, warmed up and waits for its turns. ready: the first answer of each copy."""
 
-    def __init__(self, programs: Sequence[tuple[Program, Sequence[int]]], seconds: float) -> None:
-        """programs: one for each copy, with its cores. seconds: about as long as a turn shall be."""
+    def __init__(self, copies: Copies, seconds: float) -> None:
+        """seconds: about as long as a turn shall be."""
         with contextlib.ExitStack() as stack:
-            self._running = [stack.enter_context(Running(program, cores)) for program, cores in programs]
+            self._running = [stack.enter_context(Running(program, cores)) for program, cores in copies]
             self.ready: Turn = [running.answer() for running in self._running]
             self._repetitions = 1
             self.turn()  # compiles, and fills caches
@@ -42,6 +43,13 @@ class Side:
         for running in self._running:
             running.ask(self._repetitions)
         return [running.answer() for running in self._running]
+
+
+@contextlib.contextmanager
+def started(sides: Mapping[str, Copies], seconds: float) -> Iterator[dict[str, Side]]:
+    """All sides, by name, ready for turns of so many seconds."""
+    with contextlib.ExitStack() as stack:
+        yield {name: stack.enter_context(Side(copies, seconds)) for name, copies in sides.items()}
 
 
 def median_seconds(turn: Turn) -> float:

@@ -11,7 +11,6 @@ Run: python benchmarks/steps.py [--networks 64-32-10,16 ...] [--sides "1 rank" "
 """
 
 import argparse
-import contextlib
 import os
 import sys
 import tempfile
@@ -22,7 +21,7 @@ import numpy as np
 from peers import versions_of
 from programs import on_cores
 from report import Report, finish, parser_of
-from rounds import take_rounds
+from rounds import started, take_rounds
 from steps_distprop import SEED, check
 from steps_report import NETWORKS, Measured, figures, profile_table, speed_table
 from steps_sides import CONTESTANTS, ON_ONE_CORE, speed_of
@@ -70,14 +69,13 @@ def compare(task: Task, curves: Mapping[str, Sequence[float]]) -> None:
 def measure(task: Task, options: argparse.Namespace) -> Measured:
     """The speeds of all sides' turns."""
     print(task.name, file=sys.stderr, flush=True)
-    with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        task.save(folder, *start_of(task))
-        start = lambda name: CONTESTANTS[name].start(folder, options.cores, options.seconds)  # noqa: E731
-        sides = {name: stack.enter_context(start(name)) for name in options.sides}
-        compare(task, {name: side.ready[0]["losses"] for name, side in sides.items()})
-        tile: list[float] = []
-        turns = take_rounds(sides, options.rounds, lambda: tile.append(_tile_gflops(options.cores[0])))
+    tile: list[float] = []
+    with tempfile.TemporaryDirectory() as folder:
+        task.save(Path(folder), *start_of(task))
+        contestants = {name: CONTESTANTS[name].on(options.cores, Path(folder)) for name in options.sides}
+        with started(contestants, options.seconds) as sides:
+            compare(task, {name: side.ready[0]["losses"] for name, side in sides.items()})
+            turns = take_rounds(sides, options.rounds, lambda: tile.append(_tile_gflops(options.cores[0])))
     return Measured({name: [speed_of(task, turn) for turn in taken] for name, taken in turns.items()}, tile)
 
 

@@ -91,24 +91,24 @@ def speed_table(by_task: ByTask) -> Table:
 
 
 def profile_table(by_task: ByTask) -> Table:
-    """Where the time of our median turn goes, by the kinds that training tells."""
+    """Where the time of our median turn goes, by the phases that training tells."""
     places = [
         (task, side, sorted(measured.speeds[side], key=lambda turn: turn.samples_per_s)[len(measured.tile) // 2])
         for task, measured in by_task.items()
         for side in ("1 rank", "2 ranks")
         if side in measured.speeds
     ]
-    kinds = list(dict.fromkeys(kind for _, _, turn in places for kind in turn.split))
-    rows = [_profile(task, side, turn, kinds) for task, side, turn in places]
+    phases = list(dict.fromkeys(phase for _, _, turn in places for phase in turn.split))
+    rows = [_profile(task, side, turn, phases) for task, side, turn in places]
     return Table(
         "Where our steps' time goes",
-        ["network, batch, optimizer", "side", "step, µs", *kinds, "rest", "GFLOP/s a rank"],
+        ["network, batch, optimizer", "side", "step, µs", *phases, "rest", "GFLOP/s a rank"],
         rows,
     )
 
 
-def _profile(task: Task, side: str, turn: Speed, kinds: list[str]) -> list[str]:
-    shares = [turn.split.get(kind, 0.0) for kind in kinds]
+def _profile(task: Task, side: str, turn: Speed, phases: list[str]) -> list[str]:
+    shares = [turn.split.get(phase, 0.0) for phase in phases]
     percent = [f"{100 * share:.0f} %" for share in (*shares, 1 - sum(shares))]
     gflops = _gflops(task, turn.samples_per_s) / int(side.split()[0])
     return [task.name, side, f"{1e6 * task.batch / turn.samples_per_s:,.1f}", *percent, f"{gflops:.1f}"]

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import rounds
 from programs import Program, ranks, script
+from rounds import Copies, Turn
 from steps_task import Task
 
 
@@ -19,10 +19,9 @@ class Contestant:
     processes: int = 1
     environment: str = ""  # a peer's
 
-    def start(self, folder: Path, cores: Sequence[int], seconds: float) -> rounds.Side:
+    def on(self, cores: Sequence[int], folder: Path) -> Copies:
         program = self.program(folder)
-        spans = [cores[copy : copy + self.processes] for copy in range(self.copies)]
-        return rounds.Side([(program, span) for span in spans], seconds)
+        return [(program, cores[copy : copy + self.processes]) for copy in range(self.copies)]
 
 
 def _peer(name: str, environment: str, *form: str, processes: int = 1) -> Contestant:
@@ -49,13 +48,15 @@ ON_ONE_CORE = [name for name, side in CONTESTANTS.items() if side.copies == side
 
 @dataclass(frozen=True)
 class Speed:
-    """Of a turn. samples_per_s: of the median epoch, copies summed. split: shares of the time by kind, ours."""
+    """Of a turn. samples_per_s: of the median epoch, copies summed. split: shares of our ranks' time by phase."""
 
     samples_per_s: float
     split: Mapping[str, float]
 
 
-def speed_of(task: Task, turn: rounds.Turn) -> Speed:
+def speed_of(task: Task, turn: Turn) -> Speed:
     samples = task.samples // task.batch * task.batch
     speeds = [samples / statistics.median(answer["seconds"]) for answer in turn]
-    return Speed(sum(speeds), turn[0].get("split", {}))
+    by_rank = turn[0].get("split", [])
+    split = {phase: statistics.mean(rank[phase] for rank in by_rank) for phase in (by_rank[0] if by_rank else {})}
+    return Speed(sum(speeds), split)
