@@ -6,16 +6,20 @@ powers from decimal arithmetic, which is exact to the digits that it is given ev
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from decimal import Context, Decimal
-from typing import Any
+from itertools import repeat
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from distprop.config import schedules as declared
 from distprop.config.optimizers import Optimizer
+
+Numbers: TypeAlias = npt.NDArray[np.float64]
+Steps: TypeAlias = npt.NDArray[np.int64]
 
 _PI = 3.141592653589793
 _ARITHMETIC = Context(prec=25, traps=[])  # eight digits more than a float64 has
@@ -43,19 +47,17 @@ class LearningRate:
 
     def at(self, step: int, plateau: PlateauState) -> float:
         """The learning rate of a step, counted from 0."""
-        return self._rate * self.factor(step, plateau)
+        return float(self.many(step, 1, plateau)[0])
 
-    def many(self, first: int, steps: int, plateau: PlateauState) -> npt.NDArray[np.float64]:
-        """The learning rates (steps,) of some steps that follow each other."""
-        if isinstance(self._schedule, declared.Constant | declared.Plateau) and first >= self._warmup:
-            return np.full(steps, self.at(first, plateau))
-        return np.array([self.at(step, plateau) for step in range(first, first + steps)])
+    def many(self, first: int, steps: int, plateau: PlateauState) -> Numbers:
+        """The learning rates (steps,) of some steps that follow each other.
 
-    def factor(self, step: int, plateau: PlateauState) -> float:
-        """The schedule's factor: step i of W steps of warm-up gets (i + 1) / W of its first value."""
-        if step < self._warmup:
-            return (step + 1) / self._warmup * self._own(0, plateau)
-        return self._own(step - self._warmup, plateau)
+        Step i of W steps of warm-up gets (i + 1) / W of the schedule's first value.
+        """
+        numbers = np.arange(first, first + steps)
+        own = self._own(np.maximum(numbers - self._warmup, 0), plateau)
+        warm = np.where(numbers < self._warmup, (numbers + 1) / max(self._warmup, 1), 1.0)
+        return self._rate * (warm * own)
 
     def observe(self, plateau: PlateauState, monitored: float) -> PlateauState:
         """The state after an epoch with this number; lower is better, what is not finite is no improvement."""
@@ -63,11 +65,11 @@ class LearningRate:
             return observe(self._schedule, plateau, monitored)
         return plateau
 
-    def _own(self, step: int, plateau: PlateauState) -> float:
-        """The factor at a step of the schedule's own time, which starts after the warm-up."""
+    def _own(self, steps: Steps, plateau: PlateauState) -> Numbers:
+        """The factors at some steps of the schedule's own time, which starts after the warm-up."""
         if isinstance(self._schedule, declared.Plateau):
-            return plateau.factor
-        return _FACTORS[self._schedule.type](self._schedule, step, self._steps_per_epoch, self._own_steps)
+            return np.full(len(steps), plateau.factor)
+        return _FACTORS[self._schedule.type](self._schedule, steps, self._steps_per_epoch, self._own_steps)
 
 
 def observe(schedule: declared.Plateau, state: PlateauState, monitored: float) -> PlateauState:
@@ -79,20 +81,20 @@ def observe(schedule: declared.Plateau, state: PlateauState, monitored: float) -
     return replace(state, waited=0, factor=max(state.factor * schedule.factor, schedule.floor))
 
 
-def cosine_of_pi(t: float) -> float:
+def cosine_of_pi(t: npt.ArrayLike) -> Numbers:
     """cos(pi t) for t in [0, 1]."""
-    if t > 0.5:
-        return -cosine_of_pi(1 - t)
-    if t > 0.25:
-        z = _PI * (0.5 - t)
-        return z * _series(z * z, 2)  # sin z = z (1 - z^2 / (2 * 3) (1 - z^2 / (4 * 5) ...))
-    z = _PI * t
-    return _series(z * z, 1)  # cos z = 1 - z^2 / (1 * 2) (1 - z^2 / (3 * 4) ...)
+    given = np.asarray(t, np.float64)
+    mirrored = np.where(given > 0.5, 1 - given, given)
+    is_sine = mirrored > 0.25
+    z = _PI * np.where(is_sine, 0.5 - mirrored, mirrored)
+    sine = z * _series(z * z, 2)  # sin z = z (1 - z^2 / (2 * 3) (1 - z^2 / (4 * 5) ...))
+    cosine = np.where(is_sine, sine, _series(z * z, 1))  # cos z = 1 - z^2 / (1 * 2) (1 - z^2 / (3 * 4) ...)
+    return np.where(given > 0.5, -cosine, cosine)
 
 
-def _series(square: float, first: int) -> float:
+def _series(square: Numbers, first: int) -> Numbers:
     """1 - z^2 / (f (f + 1)) (1 - z^2 / ((f + 2) (f + 3)) ...) to float64's last digit, for z up to pi / 4."""
-    total = 1.0
+    total = np.ones_like(square)
     for k in range(first + 16, first - 1, -2):
         total = 1 - square / (k * (k + 1)) * total
     return total
@@ -100,6 +102,8 @@ def _series(square: float, first: int) -> float:
 
 def power(base: float, exponent: float) -> float:
     """base^exponent for base >= 0 and exponent > 0, or base > 0 and exponent >= 0."""
+    if exponent == 1:
+        return base
     if exponent == int(exponent):
         return float(_ARITHMETIC.power(Decimal(base), int(exponent)))
     return float(_ARITHMETIC.exp(_ARITHMETIC.multiply(_logarithm(base), Decimal(exponent))))
@@ -110,33 +114,38 @@ def _logarithm(number: float) -> Decimal:
     return _ARITHMETIC.ln(Decimal(number))
 
 
-# Each: the factor at a step of the schedule's own time, given the steps of an epoch and of the whole of that time.
+def _powers(bases: Iterable[float], exponents: Iterable[float]) -> Numbers:
+    return np.array([power(base, exponent) for base, exponent in zip(bases, exponents, strict=False)])
 
 
-def _constant(schedule: declared.Constant, step: int, steps_per_epoch: int, steps: int) -> float:
-    return 1.0
+# Each: the factors at some steps of the schedule's own time, given the steps of an epoch and of the whole of that time.
 
 
-def _step_decay(schedule: declared.StepDecay, step: int, steps_per_epoch: int, steps: int) -> float:
+def _constant(schedule: declared.Constant, step: Steps, steps_per_epoch: int, steps: int) -> Numbers:
+    return np.ones(len(step))
+
+
+def _step_decay(schedule: declared.StepDecay, step: Steps, steps_per_epoch: int, steps: int) -> Numbers:
     # In steps: 0.1 epochs of 10 steps are one step, while 0.3 / 0.1 would be rounded to below 3.
-    return power(schedule.factor, math.floor(step / (schedule.every * steps_per_epoch)))
+    decays, places = np.unique(np.floor(step / (schedule.every * steps_per_epoch)), return_inverse=True)
+    return _powers(repeat(schedule.factor), decays.tolist())[places]
 
 
-def _exponential(schedule: declared.Exponential, step: int, steps_per_epoch: int, steps: int) -> float:
-    return power(schedule.factor, step / steps_per_epoch)
+def _exponential(schedule: declared.Exponential, step: Steps, steps_per_epoch: int, steps: int) -> Numbers:
+    return _powers(repeat(schedule.factor), (step / steps_per_epoch).tolist())
 
 
-def _cosine(schedule: declared.Cosine, step: int, steps_per_epoch: int, steps: int) -> float:
+def _cosine(schedule: declared.Cosine, step: Steps, steps_per_epoch: int, steps: int) -> Numbers:
     floor = schedule.floor
-    return floor + (1 - floor) * ((1 + cosine_of_pi(min(step / steps, 1.0))) / 2)
+    return floor + (1 - floor) * ((1 + cosine_of_pi(np.minimum(step / steps, 1.0))) / 2)
 
 
-def _polynomial(schedule: declared.Polynomial, step: int, steps_per_epoch: int, steps: int) -> float:
-    floor = schedule.floor
-    return floor + (1 - floor) * power(max(1 - step / steps, 0.0), schedule.power)
+def _polynomial(schedule: declared.Polynomial, step: Steps, steps_per_epoch: int, steps: int) -> Numbers:
+    floor, left = schedule.floor, np.maximum(1 - step / steps, 0.0)
+    return floor + (1 - floor) * _powers(left.tolist(), repeat(schedule.power))
 
 
-_FACTORS: dict[str, Callable[[Any, int, int, int], float]] = {
+_FACTORS: dict[str, Callable[[Any, Steps, int, int], Numbers]] = {
     "constant": _constant,
     "step": _step_decay,
     "exponential": _exponential,
