@@ -26,7 +26,7 @@ from distprop.kernels.barrier import WAITING
 
 Array: TypeAlias = npt.NDArray[Any]
 
-COMPILE_AFTER = 100  # runs: what compiling takes
+COMPILE_AFTER = 1000  # runs: what they cost more in Python is about what compiling costs
 FAILED = -2  # an exception inside a kernel: a defect
 
 _INT = ir.IntType(64)
