@@ -8,6 +8,7 @@ and Python runs from one to the next.
 """
 
 import ctypes
+import functools
 import itertools
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -26,7 +27,7 @@ from distprop.kernels.barrier import WAITING
 
 Array: TypeAlias = npt.NDArray[Any]
 
-COMPILE_AFTER = 1000  # runs: what they cost more in Python is about what compiling costs
+COMPILE_AFTER = 300  # runs: what they cost more in Python is about what compiling costs
 FAILED = -2  # an exception inside a kernel: a defect
 
 _INT = ir.IntType(64)
@@ -57,8 +58,15 @@ class Call:
 
     def __call__(self) -> int:
         """Make the call; what the kernel returned, or 0 if that is no integer."""
-        code = self.kernel(*(a.array[a.place] if isinstance(a, Cell) else a for a in self.arguments))
+        if self.reads_cells:
+            code = self.kernel(*(a.array[a.place] if isinstance(a, Cell) else a for a in self.arguments))
+        else:
+            code = self.kernel(*self.arguments)
         return code if isinstance(code, int) else 0
+
+    @functools.cached_property
+    def reads_cells(self) -> bool:
+        return any(isinstance(argument, Cell) for argument in self.arguments)
 
     @property
     def is_compiled(self) -> bool:
