@@ -28,6 +28,7 @@ from distprop.kernels.matmul import (
     tree_tile,
 )
 from distprop.kernels.vectors import VECTOR_BYTES, copy_columns, transpose_tile
+from distprop.kernels.views import flat
 
 FUSED = {"identity": IDENTITY, "relu": RELU, "leaky_relu": LEAKY_RELU}
 
@@ -90,7 +91,7 @@ def _panel(c, at_c, ldc, start, at_start, a, at_a, b, at_b, b_k, rows, depth, wi
 def _product(y, x, w, start, start_step, epilogue, scratch):
     """y = epilogue of x w + start, which has a value for each column (start_step 1) or is a block of zeros (0)."""
     (rows, inputs), outputs = x.shape, w.shape[1]
-    y, x, w = y.reshape(y.size), x.reshape(x.size), w.reshape(w.size)
+    y, x, w = flat(y), flat(x), flat(w)
     columns = TILE_BYTES // y.itemsize
     for j in range(0, outputs, columns):
         width, b, at_b, b_k = min(columns, outputs - j), w, j, outputs
@@ -126,7 +127,7 @@ def _copy_panels(target, source, at_source, lds, rows, columns):
 def _tree_products(dw, x, d, bounds, scratch):
     """dw (I, O) = tree over shards of x^T d."""
     (inputs, outputs), lanes = dw.shape, VECTOR_BYTES // dw.itemsize
-    dw, x, d = dw.reshape(dw.size), x.reshape(x.size), d.reshape(d.size)
+    dw, x, d = flat(dw), flat(x), flat(d)
     shards, first, rows = bounds.size - 1, bounds[0], bounds[-1] - bounds[0]
     block = _block_columns_inlined(rows, lanes, dw.itemsize)
     copies_d = inputs >= WORTH_COPYING or outputs % lanes != 0  # a tile reads whole vectors
@@ -169,7 +170,7 @@ def dense_backward_params(dw, db, x, d, bounds, scratch):
     one, rest = _zeros_first(scratch)
     _tree_products(dw, x, d, bounds, rest)
     one[0] = 1
-    d, columns = d.reshape(d.size), SUM_VECTORS * VECTOR_BYTES // d.itemsize
+    d, columns = flat(d), SUM_VECTORS * VECTOR_BYTES // d.itemsize
     for j in range(0, db.size, columns):
         tree_sum_tile(db, j, d, j, db.size, bounds, 0, bounds.size - 1, one, 0, rest, 0, min(columns, db.size - j))
 
@@ -226,7 +227,7 @@ def _times_slope(dx, x, epilogue):
 def dense_backward_input(dx, d, w, x, f, scratch):
     """dx (N, I) = d (N, O) w^T (O, I) f'(x), where f is the activation that has made x (N, I)."""
     (rows, outputs), inputs = d.shape, w.shape[0]
-    flat_dx, flat_d, flat_w, flat_x = dx.reshape(dx.size), d.reshape(d.size), w.reshape(w.size), x.reshape(x.size)
+    flat_dx, flat_d, flat_w, flat_x = flat(dx), flat(d), flat(w), flat(x)
     zeros, rest = _zeros_first(scratch)
     epilogue = RELU_SLOPE if f == RELU else LEAKY_RELU_SLOPE if f == LEAKY_RELU else IDENTITY
     if rows * (inputs + outputs) < w.size:

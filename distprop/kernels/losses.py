@@ -8,12 +8,13 @@ Loops over all elements are flat, not row by row, because rows are often shorter
 
 from distprop.kernels.elementary import exp, log, sigmoid, softplus
 from distprop.kernels.jit import inlined, kernel
+from distprop.kernels.views import flat
 
 
 @kernel
 def mean_squared_error(losses, dz, z, targets, weights, scale):
     """l = mean over outputs of e^2, with e = z - t; dl/dz = 2 e / O."""
-    d, y, t = dz.ravel(), z.ravel(), targets.ravel()
+    d, y, t = flat(dz), flat(z), flat(targets)
     for i in range(d.size):
         d[i] = (y[i] - t[i]) * (y[i] - t[i])
     _weighted_means(losses, dz, weights)
@@ -26,7 +27,7 @@ def mean_squared_error(losses, dz, z, targets, weights, scale):
 def mean_absolute_error(losses, dz, z, targets, weights, scale):
     """l = mean over outputs of |e|, with e = z - t; dl/dz = sign(e) / O, 0 where e is 0."""
     zero, one = z.dtype.type(0), z.dtype.type(1)
-    d, y, t = dz.ravel(), z.ravel(), targets.ravel()
+    d, y, t = flat(dz), flat(z), flat(targets)
     for i in range(d.size):
         d[i] = abs(y[i] - t[i])
     _weighted_means(losses, dz, weights)
@@ -40,7 +41,7 @@ def mean_absolute_error(losses, dz, z, targets, weights, scale):
 def huber(losses, dz, z, targets, weights, scale, delta):
     """l = mean over outputs of e^2 / 2 where |e| <= delta, else delta (|e| - delta / 2); dl/dz = clipped e / O."""
     half, limit = z.dtype.type(0.5), z.dtype.type(delta)
-    d, y, t = dz.ravel(), z.ravel(), targets.ravel()
+    d, y, t = flat(dz), flat(z), flat(targets)
     for i in range(d.size):
         error = abs(y[i] - t[i])
         d[i] = limit * (error - half * limit) if error > limit else half * error * error
@@ -56,7 +57,7 @@ def huber(losses, dz, z, targets, weights, scale, delta):
 def binary_cross_entropy(losses, dz, z, targets, weights, scale):
     """l = mean over outputs of softplus(z) - t z, from logits z; dl/dz = (sigmoid(z) - t) / O."""
     zero = z.dtype.type(0)
-    d, y, t = dz.ravel(), z.ravel(), targets.ravel()
+    d, y, t = flat(dz), flat(z), flat(targets)
     for i in range(d.size):  # softplus(z) = max(z, 0) + softplus(-|z|): large terms cancel before the small one comes
         d[i] = ((y[i] if y[i] > zero else zero) - t[i] * y[i]) + softplus(-abs(y[i]))
     _weighted_means(losses, dz, weights)
@@ -112,9 +113,9 @@ def _subtract_maxima(shifted, z):
 @inlined
 def _exponentials(e):
     """e = exp(e)."""
-    flat = e.ravel()
-    for i in range(flat.size):
-        flat[i] = exp(flat[i])
+    values = flat(e)
+    for i in range(values.size):
+        values[i] = exp(values[i])
 
 
 @inlined

@@ -4,10 +4,8 @@ Shapes: N rows, C columns; K parts of length L. The tree over n shards splits at
 is built like a binary counter: after shard s, merge once for each zero that s + 1 ends in; at the end, from the right.
 """
 
-from numba.core import cgutils, types
-from numba.extending import intrinsic
-
 from distprop.kernels.jit import inlined, kernel
+from distprop.kernels.views import piece
 
 BLOCK = 512  # columns that tree_sum takes at a time, so that its stack stays in the fastest cache
 
@@ -16,6 +14,13 @@ BLOCK = 512  # columns that tree_sum takes at a time, so that its stack stays in
 def _add(left, right):
     for i in range(left.size):
         left[i] += right[i]
+
+
+@inlined
+def _copy(target, source):
+    """Instead of target[:] = source, whose error message would be compiled too, for two seconds."""
+    for i in range(target.size):
+        target[i] = source[i]
 
 
 @kernel
@@ -40,33 +45,7 @@ def column_sums(out, values, bounds, scratch):
     while depth > 1:
         depth -= 1
         _add(scratch[depth - 1], scratch[depth])
-    out[:] = scratch[0]
-
-
-@intrinsic
-def _piece(typing_context, array, row, start, size):
-    """array[row, start : start + size] of an array with contiguous rows, as an array known to be contiguous."""
-    piece = types.Array(array.dtype, 1, "C")
-
-    def generate(context, builder, signature, arguments):
-        from numba.np import arrayobj  # heavy, and only for compiling
-
-        value, row, start, size = arguments
-        whole = context.make_array(array)(context, builder, value)
-        row_bytes = builder.extract_value(whole.strides, 0)
-        first = builder.gep(cgutils.pointer_add(builder, whole.data, builder.mul(row_bytes, row)), [start])
-        view = context.make_array(piece)(context, builder)
-        layout = {"shape": [size], "strides": [whole.itemsize], "itemsize": whole.itemsize}
-        arrayobj.populate_array(view, data=first, meminfo=None, **layout)
-        return view._getvalue()
-
-    return piece(array, types.intp, types.intp, types.intp), generate
-
-
-@inlined
-def _copy(target, source):
-    for i in range(target.size):
-        target[i] = source[i]
+    _copy(out, scratch[0])
 
 
 @kernel
@@ -81,9 +60,9 @@ def tree_sum(out, parts, plan, scratch):
         depth = 0
         for step in range(plan.size):
             if plan[step] >= 0:
-                _copy(_piece(scratch, depth, 0, size), _piece(parts, plan[step], start, size))
+                _copy(piece(scratch, depth, 0, size), piece(parts, plan[step], start, size))
                 depth += 1
             else:
                 depth -= 1
-                _add(_piece(scratch, depth - 1, 0, size), _piece(scratch, depth, 0, size))
-        _copy(out[start : start + size], _piece(scratch, 0, 0, size))
+                _add(piece(scratch, depth - 1, 0, size), piece(scratch, depth, 0, size))
+        _copy(out[start : start + size], piece(scratch, 0, 0, size))
