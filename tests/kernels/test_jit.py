@@ -14,7 +14,7 @@ import distprop.worker
 from distprop.kernels.norms import ordered_sum
 assert ordered_sum(np.arange(7.0)) == 21
 print("compiled" if ordered_sum.stats.cache_misses else "loaded")
-print("ready to compile" if "numba.cpython.unicode" in sys.modules else "not ready to compile")
+print("ready to compile" if "numba.np.arrayobj" in sys.modules else "not ready to compile")
 """
 
 

@@ -1,5 +1,6 @@
 """Kernels are compiled before the ranks start: once, with one line that says so, and all that the ranks will call."""
 
+import re
 import signal
 import sys
 from pathlib import Path
@@ -22,6 +23,8 @@ epochs = 2
 """
 LINE = "compiling kernels for this network, once on this machine"
 RUN = "runs/small"
+# What takes long to import and isn't needed where data are prepared, kernels compiled and the configuration is right.
+NOT_FOR_WARM_STARTS = {"pydantic", "pyarrow", "rich", "psutil", "numba.np.arrayobj"}
 
 # The launcher's own function with a pretended compiler: argv[1:] is its command.
 FINISH = """
@@ -54,7 +57,7 @@ def compiled(folder: Path) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("ranks", [1, pytest.param(2, marks=pytest.mark.long)])
-def test_all_that_ranks_call_is_compiled_before_they_start(config, distprop, tmp_path, ranks):
+def test_all_that_ranks_call_is_compiled_before_they_start(config, distprop, run_command, tmp_path, ranks):
     cache = {"DISTPROP_CACHE": str(tmp_path / "cache")}
     first = distprop("train", config, "-n", str(ranks), environment=cache, timeout_s=250)
     assert first.returncode == 0, first.stderr
@@ -65,6 +68,11 @@ def test_all_that_ranks_call_is_compiled_before_they_start(config, distprop, tmp
     again = distprop("train", config, "-n", str(ranks), environment=cache)
     assert again.returncode == 0 and LINE not in again.stdout
     assert compiled(tmp_path / "cache") == files
+    rank = run_command(
+        [sys.executable, "-X", "importtime", "-m", "distprop.worker", RUN, str(ranks)], environment=cache
+    )
+    imported = set(re.findall(r"^import time:.*\| *(\S+)$", rank.stderr, re.MULTILINE))
+    assert rank.returncode == 0 and "numba" in imported and not imported & NOT_FOR_WARM_STARTS
 
 
 def test_a_compiler_that_fails_ends_the_run_with_what_it_said(run_command):
