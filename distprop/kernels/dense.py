@@ -24,17 +24,18 @@ from distprop.kernels.matmul import (
     TREE_LEVELS,
     TREE_ROWS,
     product_tile,
+    tree_panel,
     tree_sum_tile,
-    tree_tile,
 )
-from distprop.kernels.vectors import VECTOR_BYTES, copy_columns, transpose_tile
+from distprop.kernels.vectors import VECTOR_BYTES, copy_panels, transpose_tile
 from distprop.kernels.views import flat
 
 FUSED = {"identity": IDENTITY, "relu": RELU, "leaky_relu": LEAKY_RELU}
 
 TILE_BYTES = MAX_VECTORS * VECTOR_BYTES  # of a row of the largest tile
 BLOCK_ROWS = 48  # whole tiles and whole vectors
-BLOCK_BYTES = 1 << 19  # of d, half of a usual second cache
+STRIP_BYTES = 8 * VECTOR_BYTES  # of a row of x, copied at a time
+BLOCK_BYTES = 1 << 20  # of d, a usual second cache
 # Copying a matrix to where a tile finds its part without gaps pays when each of its elements is used so often.
 WORTH_COPYING = 64
 COPIES_WEIGHTS = MAX_VECTORS == 1  # a panel of several vectors has few enough gaps
@@ -48,7 +49,7 @@ def scratch_elements(rows: int, inputs: int, outputs: int, shards: int, dtype: n
     groups = -(-shards // (1 << TREE_LEVELS))
     stack = TREE_ROWS * lanes * max(groups - 1, 0).bit_length()
     block = min(_block_columns(rows, lanes, size), -(-outputs // lanes) * lanes)
-    return 2 * columns + max(stack + rows * (lanes + block), columns * max(inputs, outputs + BLOCK_ROWS))
+    return 2 * columns + max(stack + rows * (STRIP_BYTES // size + block), columns * max(inputs, outputs + BLOCK_ROWS))
 
 
 def _block_columns(rows: int, lanes: int, size: int) -> int:
@@ -96,7 +97,7 @@ def _product(y, x, w, start, start_step, epilogue, scratch):
     for j in range(0, outputs, columns):
         width, b, at_b, b_k = min(columns, outputs - j), w, j, outputs
         if COPIES_WEIGHTS and rows >= WORTH_COPYING:
-            copy_columns(scratch, 0, columns, w, j, outputs, inputs, width)
+            copy_panels(scratch, 0, w, j, outputs, inputs, width)
             b, at_b, b_k = scratch, 0, columns
         _panel(y, j, outputs, start, j * start_step, x, 0, b, at_b, b_k, rows, inputs, width, epilogue, y)
 
@@ -116,14 +117,6 @@ def dense_forward_without_bias(y, x, w, f, scratch):
 
 
 @pasted
-def _copy_panels(target, source, at_source, lds, rows, columns):
-    """Panels as wide as a vector, one behind the other, each without gaps between its rows."""
-    lanes = VECTOR_BYTES // target.itemsize
-    for j in range(0, columns, lanes):
-        copy_columns(target, j * rows, lanes, source, at_source + j, lds, rows, min(lanes, columns - j))
-
-
-@pasted
 def _tree_products(dw, x, d, bounds, scratch):
     """dw (I, O) = tree over shards of x^T d."""
     (inputs, outputs), lanes = dw.shape, VECTOR_BYTES // dw.itemsize
@@ -131,22 +124,22 @@ def _tree_products(dw, x, d, bounds, scratch):
     shards, first, rows = bounds.size - 1, bounds[0], bounds[-1] - bounds[0]
     block = _block_columns_inlined(rows, lanes, dw.itemsize)
     copies_d = inputs >= WORTH_COPYING or outputs % lanes != 0  # a tile reads whole vectors
-    x_copy, d_copy = scratch[: rows * lanes], scratch[rows * lanes :]
+    strip = STRIP_BYTES // dw.itemsize
+    x_copy, d_copy = scratch[: rows * strip], scratch[rows * strip :]
     stack, at_x = d_copy[rows * min(block, -(-outputs // lanes) * lanes) :], -first * lanes
     for begin in range(0, outputs, block):  # so much of d stays in the second cache
         end = min(begin + block, outputs)
         if copies_d:
-            _copy_panels(d_copy, d, first * outputs + begin, outputs, rows, end - begin)
-        for i in range(0, inputs, lanes):
-            height = min(lanes, inputs - i)
-            copy_columns(x_copy, 0, lanes, x, first * inputs + i, inputs, rows, height)
+            copy_panels(d_copy, 0, d, first * outputs + begin, outputs, rows, end - begin)
+        for i in range(0, inputs, strip):
+            height = min(strip, inputs - i)
+            copy_panels(x_copy, 0, x, first * inputs + i, inputs, rows, height)
             for j in range(begin, end, lanes):
                 b, at_b, b_k = (d_copy, (j - begin) * rows + at_x, lanes) if copies_d else (d, j, outputs)
-                for n in range(0, height, TREE_ROWS):
-                    tree_tile(
-                        dw, (i + n) * outputs + j, min(TREE_ROWS, height - n), outputs, x_copy, at_x + n, lanes,
-                        b, at_b, b_k, bounds, 0, shards, stack, 0, min(lanes, end - j),
-                    )  # fmt: skip
+                tree_panel(
+                    dw, i * outputs + j, height, outputs, x_copy, at_x, rows * lanes,
+                    b, at_b, b_k, bounds, 0, shards, stack, 0, min(lanes, end - j),
+                )  # fmt: skip
 
 
 @kernel

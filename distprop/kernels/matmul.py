@@ -219,8 +219,18 @@ def product_tile(
     return signature, lambda *context: call(*context, "product", _products)
 
 
-def _tree(builder: ir.IRBuilder, kind: ir.Type, arguments: list[ir.Value]) -> None:
-    _tree_product(builder, kind, TREE_ROWS, 1, True, arguments)
+def _tree_panel(builder: ir.IRBuilder, kind: ir.Type, arguments: list[ir.Value]) -> None:
+    """Tile by tile down the rows of c, which are the columns of a."""
+    c, rows, ldc, a, a_panel, b, b_k, bounds, shards, stack, columns = arguments
+    emit = Emitter(builder, kind)
+    tiles = builder.sdiv(builder.add(rows, INT(TREE_ROWS - 1)), INT(TREE_ROWS))
+    with cgutils.for_range(builder, tiles) as tile:
+        first = builder.mul(tile.index, INT(TREE_ROWS))
+        panel, column = builder.sdiv(first, INT(emit.lanes)), builder.srem(first, INT(emit.lanes))
+        left = builder.sub(rows, first)
+        at_a, at_c = emit.at(a, builder.mul(panel, a_panel), column), emit.at(c, builder.mul(first, ldc))
+        tile_arguments = [at_c, left, ldc, at_a, INT(emit.lanes), b, b_k, bounds, shards, stack, columns]
+        _tree_product(builder, kind, TREE_ROWS, 1, True, tile_arguments)
 
 
 def _tree_sum(builder: ir.IRBuilder, kind: ir.Type, arguments: list[ir.Value]) -> None:
@@ -230,20 +240,20 @@ def _tree_sum(builder: ir.IRBuilder, kind: ir.Type, arguments: list[ir.Value]) -
 
 
 @intrinsic
-def tree_tile(
+def tree_panel(
     typing_context,
-    c, at_c, rows, ldc, a, at_a, a_k, b, at_b, b_k, bounds, at_bounds, shards, stack, at_stack, columns,
+    c, at_c, rows, ldc, a, at_a, a_panel, b, at_b, b_k, bounds, at_bounds, shards, stack, at_stack, columns,
 ):  # fmt: skip
-    """c[i, j] = tree over shards s of (sum over bounds[s] <= k < bounds[s + 1] of a[i, k] b[k, j]).
+    """c[i, j] = tree over shards s of (sum over bounds[s] <= k < bounds[s + 1] of a[k, i] b[k, j]).
 
-    For i < rows <= TREE_ROWS, j < columns <= LANES. Each sum starts from +0. Strides: ldc from row to row, a_k and b_k
-    from k to k. The columns of a are contiguous, and TREE_ROWS elements of each are read; of b's rows, whole vectors.
+    For i < rows, j < columns <= LANES. Each sum starts from +0. a lies in panels of LANES columns, filled up, without
+    gaps between their rows, a_panel elements apart; whole vectors of b's rows are read, which are b_k apart.
     The tree is built like a binary counter: before group g of shards, popcount(g) nodes wait on the stack, which has
     room for a tile for each binary digit of the last g.
     """
     n = types.intp
     signature = types.void(c, n, n, n, a, n, n, b, n, n, bounds, n, n, stack, n, n)
-    return signature, lambda *context: call(*context, "tree", _tree)
+    return signature, lambda *context: call(*context, "tree_panel", _tree_panel)
 
 
 @intrinsic

@@ -151,13 +151,18 @@ def _transpose(builder: ir.IRBuilder, kind: ir.Type, arguments: list[ir.Value]) 
         emit.store(vector, row, in_rows)
 
 
-def _copy_columns(builder: ir.IRBuilder, kind: ir.Type, arguments: list[ir.Value]) -> None:
-    target, ldt, source, lds, rows, columns = arguments
+def _copy_panels(builder: ir.IRBuilder, kind: ir.Type, arguments: list[ir.Value]) -> None:
+    target, source, lds, rows, columns = arguments
     emit = Emitter(builder, kind)
-    mask = emit.first_lanes(columns)
-    with cgutils.for_range(builder, rows) as loop:
-        row = emit.load(emit.at(source, builder.mul(loop.index, lds)), mask)
-        emit.store(row, emit.at(target, builder.mul(loop.index, ldt)))
+    panels = builder.sdiv(builder.add(columns, INT(emit.lanes - 1)), INT(emit.lanes))
+    panel_size = builder.mul(rows, INT(emit.lanes))
+    with cgutils.for_range(builder, rows) as row:
+        from_row = emit.at(source, builder.mul(row.index, lds))
+        to_row = emit.at(target, builder.mul(row.index, INT(emit.lanes)))
+        with cgutils.for_range(builder, panels) as panel:
+            first = builder.mul(panel.index, INT(emit.lanes))
+            part = emit.load(emit.at(from_row, first), emit.first_lanes(builder.sub(columns, first)))
+            emit.store(part, emit.at(to_row, builder.mul(panel.index, panel_size)))
 
 
 @intrinsic
@@ -168,7 +173,10 @@ def transpose_tile(typing_context, target, at_target, ldt, source, at_source, ld
 
 
 @intrinsic
-def copy_columns(typing_context, target, at_target, ldt, source, at_source, lds, rows, columns):
-    """target[i, j] = source[i, j] for i < rows and j < columns, at most LANES; zero for the other lanes of a vector."""
+def copy_panels(typing_context, target, at_target, source, at_source, lds, rows, columns):
+    """Copy source (rows, columns) as panels of LANES columns, one behind the other, each without gaps between its rows.
+
+    The last one is filled up with zeros.
+    """
     n = types.intp
-    return types.void(target, n, n, source, n, n, n, n), lambda *context: call(*context, "copy_columns", _copy_columns)
+    return types.void(target, n, source, n, n, n, n), lambda *context: call(*context, "copy_panels", _copy_panels)

@@ -16,8 +16,8 @@ from distprop.kernels.matmul import (
     SUM_VECTORS,
     TREE_ROWS,
     product_tile,
+    tree_panel,
     tree_sum_tile,
-    tree_tile,
 )
 from distprop.kernels.vectors import VECTOR_BYTES
 
@@ -37,8 +37,8 @@ def one_product(rows, c, start, a, b, depth, columns, epilogue, y):
 
 
 @numba.njit
-def one_tree(rows, c, a, b, bounds, stack, columns):
-    tree_tile(c, 3, rows, 100, a, 0, 64, b, 0, 64, bounds, 0, bounds.size - 1, stack, 0, columns)
+def one_tree(rows, c, a, a_panel, b, bounds, stack, columns):
+    tree_panel(c, 3, rows, 100, a, 0, a_panel, b, 0, 64, bounds, 0, bounds.size - 1, stack, 0, columns)
 
 
 @numba.njit
@@ -88,14 +88,15 @@ def test_what_is_done_to_the_sums_keeps_signs_of_zero_infinities_and_nan(epilogu
 
 @pytest.mark.parametrize("dtype", TYPES)
 def test_every_tree_writes_its_elements_and_no_others(dtype):
-    a, b = (small_integers((64, 64), dtype, seed) for seed in range(2))
+    panels, b = small_integers((3, 30, lanes(dtype)), dtype), small_integers((30, 64), dtype, 1)
+    a = np.hstack(panels)  # (30, 3 lanes)
     bounds, stack = np.array([0, 3, 3, 5, 9, 10, 14, 20, 21, 22, 30]), np.empty(4 * 8 * lanes(dtype), dtype)
-    for rows in range(1, TREE_ROWS + 1):
-        for columns in range(1, lanes(dtype) + 1):
-            c = np.full((TREE_ROWS + 1) * 100, np.nan, dtype)
-            one_tree(rows, c, a.reshape(-1), b.reshape(-1), bounds, stack, columns)
+    for rows in range(1, 2 * lanes(dtype) + TREE_ROWS + 1):
+        for columns in range(1, lanes(dtype) + 1, 1 if rows <= TREE_ROWS else 5):
+            c = np.full((rows + 1) * 100, np.nan, dtype)
+            one_tree(rows, c, panels.reshape(-1), panels[0].size, b.reshape(-1), bounds, stack, columns)
             expected = np.full_like(c, np.nan).reshape(-1, 100)
-            expected[:rows, 3 : 3 + columns] = a[:30, :rows].T @ b[:30, :columns]
+            expected[:rows, 3 : 3 + columns] = a[:, :rows].T @ b[:, :columns]
             np.testing.assert_array_equal(c.reshape(-1, 100), expected)
 
 

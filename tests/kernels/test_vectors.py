@@ -4,7 +4,7 @@ import numba
 import numpy as np
 import pytest
 
-from distprop.kernels.vectors import VECTOR_BYTES, copy_columns, transpose_tile
+from distprop.kernels.vectors import VECTOR_BYTES, copy_panels, transpose_tile
 
 TYPES = [np.float32, np.float64]
 
@@ -16,7 +16,7 @@ def one_transposition(target, source, rows, columns):
 
 @numba.njit
 def one_copy(target, source, rows, columns):
-    copy_columns(target, 2, 20, source, 1, 30, rows, columns)
+    copy_panels(target, 2, source, 1, 40, rows, columns)
 
 
 @pytest.mark.parametrize("dtype", TYPES)
@@ -33,14 +33,16 @@ def test_a_transposition_of_every_size_writes_its_elements_and_no_others(dtype):
 
 
 @pytest.mark.parametrize("dtype", TYPES)
-def test_a_copy_fills_whole_vectors_with_zeros_and_reads_nothing_beside_its_columns(dtype):
-    lanes = VECTOR_BYTES // np.dtype(dtype).itemsize
-    for columns in range(1, lanes + 1):
-        source = np.full((5, 30), np.nan, dtype)
-        source[:, 1 : 1 + columns] = np.arange(5 * columns).reshape(5, columns)
-        target = np.full(6 * 20, np.nan, dtype)
-        one_copy(target, source.reshape(-1), 5, columns)
-        expected = np.full_like(target, np.nan).reshape(-1, 20)
-        expected[:5, 2 : 2 + lanes] = 0
-        expected[:5, 2 : 2 + columns] = source[:, 1 : 1 + columns]
-        np.testing.assert_array_equal(target.reshape(-1, 20), expected)
+def test_panels_are_filled_up_with_zeros_and_nothing_is_read_beside_the_columns(dtype):
+    rows, lanes = 5, VECTOR_BYTES // np.dtype(dtype).itemsize
+    for columns in range(1, 2 * lanes + 2):
+        panels = -(-columns // lanes)
+        filled = np.zeros((rows, panels * lanes), dtype)
+        filled[:, :columns] = 1 + np.arange(rows * columns).reshape(rows, columns)
+        source = np.full((rows, 40), np.nan, dtype)
+        source[:, 1 : 1 + columns] = filled[:, :columns]
+        target = np.full(filled.size + 5, np.nan, dtype)
+        one_copy(target, source.reshape(-1), rows, columns)
+        assert np.isnan(target[:2]).all() and np.isnan(target[2 + filled.size :]).all()
+        expected = np.stack(np.hsplit(filled, panels))
+        np.testing.assert_array_equal(target[2 : 2 + filled.size].reshape(expected.shape), expected)
