@@ -140,7 +140,19 @@ def test_hosts_know_each_other_by_name_and_nothing_of_them_is_left() -> None:
     assert not (hosts.NAMES / first).exists()
 
 
-NAMES = ("steps", "matmul", "exchange", "overlap", "mapped", "fashion", "startup", "resident", "memory", "data")
+NAMES = (
+    "steps",
+    "matmul",
+    "matmul64",
+    "exchange",
+    "overlap",
+    "mapped",
+    "fashion",
+    "startup",
+    "resident",
+    "memory",
+    "data",
+)
 
 
 def require(name: str) -> None:
