@@ -2,7 +2,8 @@
 
 Prints the time of `distprop --help`, best and median of ten, and for a few starts of examples/digits.toml on 2 ranks
 the time until mpirun is started, until the ranks have initialised MPI, and until the first step of training is done.
-With --cold also for the first start of all, which compiles.
+With --cold also for a start with an empty cache, which compiles. The yardstick, taken between the starts, is the time
+in which two Pythons beside each other import Numba: on a slow or busy machine all of this is slower alike.
 """
 
 import json
@@ -13,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from report import Figure, Report, figure, parser_of
@@ -31,6 +33,14 @@ ABOUT = (
 def seconds_of_help() -> float:
     began = time.perf_counter()
     subprocess.run([*DISTPROP, "--help"], check=True, capture_output=True, timeout=LIMIT_S)
+    return time.perf_counter() - began
+
+
+def seconds_of_importing() -> float:
+    began = time.perf_counter()
+    with ExitStack() as stack:
+        for _ in range(2):
+            stack.enter_context(subprocess.Popen([sys.executable, "-c", "import numba"]))
     return time.perf_counter() - began
 
 
@@ -92,10 +102,14 @@ def main() -> None:
             print(_line("empty cache", cold))
             figures += _figures("empty cache", [cold], COLD_S)
         start(folder / "first")
-        starts = [start(folder / str(n)) for n in range(count)]
+        starts, imports = [], []
+        for n in range(count):
+            imports.append(seconds_of_importing())
+            starts.append(start(folder / str(n)))
         print(_line("best", [min(column) for column in zip(*starts, strict=True)]))
         print(_line("median", [statistics.median(column) for column in zip(*starts, strict=True)]))
-        figures += _figures("warm", starts, WARM_S)
+        print(f"yardstick: best {min(imports):.2f} s, median {statistics.median(imports):.2f} s")
+        figures += [*_figures("warm", starts, WARM_S), figure("yardstick", "two Pythons import Numba, s", imports)]
     if options.json:
         Report("Start", ABOUT, figures).save(options.json)
 

@@ -79,6 +79,8 @@ def install(python: Path, extras: "list[str]") -> None:
     )
     if done.returncode != 0:
         sys.exit(f"{done.stdout}\ninstalling distprop failed (see above); is a package index in reach?")
+    # pip does this for what it copies. Where Python may not write bytecode, every start would compile these sources.
+    runs([python, "-m", "compileall", "-q", ROOT / "distprop"])
 
 
 if __name__ == "__main__":
