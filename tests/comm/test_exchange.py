@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from distprop.comm.exchange import make_exchange
+from distprop.comm.exchange import WORDS, make_exchange
 from distprop.comm.serial import Serial
 from distprop.comm.threads import run_ranks
 from distprop.errors import UsageError
@@ -106,13 +106,13 @@ def test_every_rank_knows_the_same_totals_blocks_and_words(size, form, shares_me
         exchange.tails[:] = [tree_sum(tails[first:last]) for first, last in exchange.nodes]
         own = exchange.owned
         exchange.blocks[:] = blocks[own.start // BLOCK : -(-own.stop // BLOCK)]
-        exchange.words[:] = comm.rank, 10 * comm.rank
+        exchange.words[:] = comm.rank * np.arange(WORDS)
         run(exchange, [*exchange.collect(), *exchange.agree()])
         found = exchange.totals.tobytes(), exchange.all_blocks.tolist(), exchange.all_words.tolist()
         comm.barrier()
         return found
 
-    words = [[rank, 10 * rank] for rank in range(size)]
+    words = [(rank * np.arange(WORDS)).tolist() for rank in range(size)]
     assert run_ranks(size, work, shares_memory) == [(tree_sum(tails).tobytes(), blocks.tolist(), words)] * size
 
 
