@@ -9,10 +9,10 @@ from distprop.data.dataset import Dataset
 def compiled_mark(config: Config, data: Dataset, validation: Dataset | None, ranks: int, one_machine: bool) -> str:
     """The name of the file that lies in the folder of kernels once all that such a run calls have been compiled.
 
-    Two ranks call what any larger number calls.
+    Two ranks call what any larger number calls; on several machines three, two of which share memory.
     """
     what = (config.network, config.optimizer, config.dtype, config.training.exchange, _types(data), _types(validation))
-    text = f"{what} {min(ranks, 2)} {one_machine}"
+    text = f"{what} {min(ranks, 2 if one_machine else 3)} {one_machine}"
     return f"compiled-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from distprop.comm.communicator import Communicator
-from distprop.comm.exchange import check_ranks
+from distprop.comm.slices import check_ranks
 from distprop.config import load_config, resolve, write_config
 from distprop.config.run import Config
 from distprop.data.fit import fitting_graph

@@ -4,11 +4,29 @@ Every rank calls every collective, in the same order. Arrays are C-contiguous an
 """
 
 from collections.abc import Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy.typing as npt
 
 Array: TypeAlias = npt.NDArray[Any]
+
+
+class Message(NamedTuple):
+    """An array (n,) that is sent to a rank or comes from it; a pair of ranks has one message under way with a tag."""
+
+    peer: int
+    tag: int
+    array: Array
+
+
+class Traffic(Protocol):
+    """Messages that are sent and received together, again and again."""
+
+    def start(self) -> None:
+        """Set off. Until `wait` nobody may write what is sent, nor touch where something is to arrive."""
+
+    def wait(self) -> None:
+        """Return when all has been sent and has arrived; at once if nothing is under way."""
 
 
 class Communicator(Protocol):
@@ -23,11 +41,18 @@ class Communicator(Protocol):
         """How many ranks there are."""
 
     @property
+    def machines(self) -> tuple[int, ...]:
+        """How many ranks are on each machine: the first ones on the first machine, and so on."""
+
+    @property
     def shares_memory(self) -> bool:
-        """Whether all ranks are on one machine, so that `shared_zeros` works."""
+        """Whether all ranks are on one machine."""
 
     def shared_zeros(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
-        """An array of zeros that is the same memory on every rank; what one writes the others see after a barrier."""
+        """An array of zeros that is the same memory on every rank of a machine: a collective of all ranks.
+
+        What one of them writes the others see after a barrier.
+        """
 
     def barrier(self) -> None:
         """Wait for all ranks."""
@@ -44,12 +69,8 @@ class Communicator(Protocol):
     def allgather_slices(self, vector: Array, cuts: Sequence[int]) -> None:
         """Rank r's vector[cuts[r]:cuts[r+1]] is copied into every rank's vector."""
 
-    def scatter_slices(self, parts: Array, out: Array, counts: Sequence[int], cuts: Sequence[int]) -> None:
-        """Every rank gets its own slice of all parts.
-
-        parts (counts[rank], length): this rank's vectors. out (sum(counts), cuts[rank+1] - cuts[rank]): the slices of
-        all ranks' vectors, ordered by rank, then as they lie in `parts`.
-        """
+    def traffic(self, sends: Sequence[Message], receives: Sequence[Message]) -> Traffic:
+        """Messages of this rank, to be started when it likes; they travel while it computes. No collective."""
 
     def allreduce(self, vector: Array) -> None:
         """vector = the sum over all ranks, in an order of the library's choosing."""

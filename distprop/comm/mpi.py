@@ -3,8 +3,10 @@
 import math
 import os
 import sys
+import threading
+import time
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
 from types import TracebackType
 from typing import Any
 
@@ -23,29 +25,34 @@ for name, value in SETTINGS.items():
 
 from mpi4py import MPI  # noqa: E402 (reads the settings)
 
-from distprop.comm.communicator import Array  # noqa: E402
+from distprop.comm.communicator import Array, Message  # noqa: E402
+
+LOOK_S = 0.0003  # how often messages are helped on their way while a rank computes
 
 
 class Mpi:
+    """The ranks of mpirun, numbered so that those of a machine follow each other; rank 0 stays rank 0."""
+
     def __init__(self, comm: MPI.Intracomm = MPI.COMM_WORLD) -> None:
-        self._comm = comm
-        self.rank: int = comm.Get_rank()
-        self.size: int = comm.Get_size()
-        machine = comm.Split_type(MPI.COMM_TYPE_SHARED)
-        self.shares_memory: bool = machine.Get_size() == self.size
-        machine.Free()
+        self._machine = MPI.Intracomm(comm.Split_type(MPI.COMM_TYPE_SHARED))
+        first = self._machine.bcast(comm.Get_rank())
+        self._comm = comm.Split(key=first)
+        self.rank: int = self._comm.Get_rank()
+        self.size: int = self._comm.Get_size()
+        self.machines = tuple(len(list(ranks)) for _, ranks in groupby(self._comm.allgather(first)))
+        self.shares_memory: bool = len(self.machines) == 1
         self._windows: list[MPI.Win] = []
-        self._slices: dict[tuple[object, ...], list[MPI.Datatype]] = {}
+        self._pump = _Pump(self._comm)
 
     def shared_zeros(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
-        kind = np.dtype(dtype)
+        kind, is_first = np.dtype(dtype), self._machine.Get_rank() == 0
         size = math.prod(shape) * kind.itemsize
-        window = MPI.Win.Allocate_shared(size if self.rank == 0 else 0, kind.itemsize, comm=self._comm)
+        window = MPI.Win.Allocate_shared(size if is_first else 0, kind.itemsize, comm=self._machine)
         window.Lock_all()  # for good: barriers and Sync order what ranks read and write
         self._windows.append(window)
         memory: Any = window.Shared_query(0)[0]
         array: Array = np.ndarray(shape, kind, buffer=memory)
-        if self.rank == 0:
+        if is_first:
             array[...] = 0
         self.barrier()
         return array
@@ -74,33 +81,57 @@ class Mpi:
         counts = [last - first for first, last in pairwise(cuts)]
         self._comm.Allgatherv(MPI.IN_PLACE, [vector, counts, list(cuts[:-1]), MPI._typedict[vector.dtype.char]])
 
-    def scatter_slices(self, parts: Array, out: Array, counts: Sequence[int], cuts: Sequence[int]) -> None:
-        item, length = parts.itemsize, cuts[self.rank + 1] - cuts[self.rank]
-        types = self._slice_types(parts, cuts)
-        send = [parts, [1] * self.size, [cut * item for cut in cuts[:-1]], types]
-        rows = np.concatenate([[0], np.cumsum(counts)])[:-1]
-        element = MPI._typedict[parts.dtype.char]
-        receive = [
-            out,
-            [count * length for count in counts],
-            [int(row) * length * item for row in rows],
-            [element] * self.size,
-        ]
-        self._comm.Alltoallw(send, receive)
-
-    def _slice_types(self, parts: Array, cuts: Sequence[int]) -> list[MPI.Datatype]:
-        """For each rank the datatype "its slice of every row of parts", so that MPI reads it where it lies."""
-        key = (parts.shape, parts.dtype.char, tuple(cuts))
-        if key not in self._slices:
-            element = MPI._typedict[parts.dtype.char]
-            self._slices[key] = [
-                element.Create_vector(parts.shape[0], last - first, parts.shape[1]).Commit()
-                for first, last in pairwise(cuts)
-            ]
-        return self._slices[key]
+    def traffic(self, sends: Sequence[Message], receives: Sequence[Message]) -> "_Traffic":
+        requests = [self._comm.Recv_init(array, peer, tag) for peer, tag, array in receives]
+        requests += [self._comm.Send_init(array, peer, tag) for peer, tag, array in sends]
+        return _Traffic(requests, self._pump)
 
     def allreduce(self, vector: Array) -> None:
         self._comm.Allreduce(MPI.IN_PLACE, vector, op=MPI.SUM)
+
+
+class _Traffic:
+    def __init__(self, requests: list[MPI.Prequest], pump: "_Pump") -> None:
+        self._requests, self._pump = requests, pump
+        self._is_under_way = False
+
+    def start(self) -> None:
+        if self._requests:
+            MPI.Prequest.Startall(self._requests)
+            self._is_under_way = True
+            self._pump.more()
+
+    def wait(self) -> None:
+        if self._is_under_way:
+            MPI.Prequest.Waitall(self._requests)
+            self._is_under_way = False
+            self._pump.less()
+
+
+class _Pump:
+    """A thread that calls MPI now and then while messages are under way: they move only inside of MPI's calls."""
+
+    def __init__(self, comm: MPI.Comm) -> None:
+        self._comm, self._under_way, self._needed = comm, 0, threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def more(self) -> None:
+        self._under_way += 1
+        self._needed.set()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, daemon=True)
+            self._thread.start()
+
+    def less(self) -> None:
+        self._under_way -= 1
+        if self._under_way == 0:
+            self._needed.clear()
+
+    def _run(self) -> None:
+        while True:
+            self._needed.wait()
+            self._comm.Iprobe(MPI.ANY_SOURCE, MPI.ANY_TAG)
+            time.sleep(LOOK_S)
 
 
 def abort(code: int) -> None:

@@ -1,31 +1,40 @@
 """Ranks as threads of one process: for tests, for compiling before real ranks start, and for a debugger."""
 
+import queue
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from distprop.comm.communicator import Array
+from distprop.comm.communicator import Array, Message
 
 Result = TypeVar("Result")
 
+LOOK_S = 0.05  # how often one who waits for a message asks whether the sender is still there
+
 
 class _Team:
-    """What the ranks of one group share: a table of what each has to offer, and a barrier."""
+    """What the ranks share: a table of what each has to offer, a barrier, and messages by sender, receiver and tag."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, machines: Sequence[int]) -> None:
+        self.machines = tuple(machines)
+        self.firsts = [first for first, n in zip(accumulate((0, *machines)), machines, strict=False) for _ in range(n)]
+        size = len(self.firsts)
         self.barrier = threading.Barrier(size)
         self.offers: list[Any] = [None] * size
+        self.messages: defaultdict[tuple[int, int, int], queue.SimpleQueue[Array]] = defaultdict(queue.SimpleQueue)
 
 
 class Threads:
-    """With shares_memory False, ranks behave as if they were on several machines."""
+    """A rank. Ranks of different machines behave as if they didn't share memory."""
 
-    def __init__(self, rank: int, team: _Team, shares_memory: bool = True) -> None:
-        self.rank, self.shares_memory = rank, shares_memory
-        self.size = len(team.offers)
+    def __init__(self, rank: int, team: _Team) -> None:
+        self.rank, self.size = rank, len(team.offers)
+        self.machines, self.shares_memory = team.machines, len(team.machines) == 1
         self._team = team
 
     def barrier(self) -> None:
@@ -44,7 +53,8 @@ class Threads:
         return result
 
     def shared_zeros(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
-        array: Array = self._collect(np.zeros(shape, dtype), lambda offers: offers[0])
+        first = self._team.firsts[self.rank]
+        array: Array = self._collect(np.zeros(shape, dtype), lambda offers: offers[first])
         return array
 
     def broadcast(self, text: str) -> str:
@@ -61,23 +71,56 @@ class Threads:
 
         self._collect(vector, take)
 
-    def scatter_slices(self, parts: Array, out: Array, counts: Sequence[int], cuts: Sequence[int]) -> None:
-        own = slice(cuts[self.rank], cuts[self.rank + 1])
-        self._collect(parts, lambda offers: np.concatenate([other[:, own] for other in offers], out=out))
+    def traffic(self, sends: Sequence[Message], receives: Sequence[Message]) -> "_Traffic":
+        return _Traffic(self, self._team, sends, receives)
 
     def allreduce(self, vector: Array) -> None:
         vector[:] = self._collect(vector.copy(), lambda offers: sum(offers[1:], offers[0].copy()))
 
 
-def run_ranks(size: int, work: Callable[[Threads], Result], shares_memory: bool = True) -> list[Result]:
-    """Run work(comm) on `size` ranks; their results by rank, or the first error of any of them."""
-    team = _Team(size)
+class _Traffic:
+    """What has been sent already arrives at the start, the rest while waiting: as early and as late as it can."""
+
+    def __init__(self, rank: Threads, team: _Team, sends: Sequence[Message], receives: Sequence[Message]) -> None:
+        self._rank = rank
+        self._sends = [(team.messages[rank.rank, peer, tag], array) for peer, tag, array in sends]
+        self._receives = [(team.messages[peer, rank.rank, tag], array) for peer, tag, array in receives]
+        self._expected: list[tuple[queue.SimpleQueue[Array], Array]] = []
+
+    def start(self) -> None:
+        assert not self._expected
+        for box, array in self._sends:
+            box.put(array.copy())
+        for box, array in self._receives:
+            try:
+                array[:] = box.get_nowait()
+            except queue.Empty:
+                self._expected.append((box, array))
+
+    def wait(self) -> None:
+        while self._expected:
+            box, array = self._expected[-1]
+            try:
+                array[:] = box.get(timeout=LOOK_S)
+            except queue.Empty:
+                self._rank.check()
+            else:
+                self._expected.pop()
+
+
+def run_ranks(size: int, work: Callable[[Threads], Result], machines: Sequence[int] | None = None) -> list[Result]:
+    """Run work(comm) on `size` ranks; their results by rank, or the first error of any of them.
+
+    machines: how many ranks each one has; by default all are on one.
+    """
+    team = _Team(machines or [size])
+    assert len(team.offers) == size
     results: list[Any] = [None] * size
     errors: list[BaseException] = []
 
     def run(rank: int) -> None:
         try:
-            results[rank] = work(Threads(rank, team, shares_memory))
+            results[rank] = work(Threads(rank, team))
         except BaseException as error:
             errors.append(error)
             team.barrier.abort()

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+import numpy as np
+
 from distprop.comm.communicator import Communicator
 from distprop.comm.exchange import Exchange, make_exchange
 from distprop.comm.shards import owned_shards
@@ -106,7 +108,8 @@ class Training:
         target = Target(config.network.loss, encoding.target, self.model.graph.outputs)
         class_weights = target.class_weights(encoding, config.dtype)
         constants, length = self.model.constants(), self.model.layout.length
-        self._exchange: Exchange = make_exchange(config.training.exchange, comm, length, shards, config.dtype)
+        layers = [parameter.offset for parameter in self.model.layout.parameters if parameter.is_weight]
+        self._exchange: Exchange = make_exchange(config.training.exchange, comm, length, shards, config.dtype, layers)
         self.model = replace(self.model, params=self._exchange.params)
         run = owned_shards(comm.rank, comm.size, shards)
         self._minibatches = Minibatches(
@@ -149,10 +152,11 @@ class Training:
         self.progress, self._best = checkpoint.progress, checkpoint.best
         self.model.params[:] = checkpoint.params
         for name, slot in self._updater.slots().items():
-            slot[:] = checkpoint.state[name][self._exchange.owned]
+            np.concatenate([checkpoint.state[name][owned] for owned in self._exchange.owned], out=slot)
 
     def checkpoint(self) -> Checkpoint:
         """What a resumed run starts from: a collective."""
+        self._exchange.settle()
         state = {name: self._exchange.gather(slot) for name, slot in self._updater.slots().items()}
         return Checkpoint(self.progress, self.model.params, state, self._best, self._digest)
 
@@ -222,8 +226,10 @@ class Training:
         numbers = {"loss": done.loss / done.weight if done.weight else math.nan}
         if self._minibatches.target.classes:
             numbers["accuracy"] = done.correct / done.weight if done.weight else math.nan
-        evaluation = self._evaluator.run() if self._evaluator else None
-        if evaluation:
+        evaluation = None
+        if self._evaluator:
+            self._exchange.settle()
+            evaluation = self._evaluator.run()
             numbers |= {f"validation_{name}": number for name, number in evaluation.numbers.items()}
         numbers["learning_rate"] = self._rates.at(done.step - 1, done.plateau)
         self.progress = self._decide(

@@ -1,7 +1,8 @@
 """Optimizers at work: each rank updates the slice of the parameters that it owns and keeps that slice's state."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,12 +48,15 @@ def segments_of(layout: Layout, owned: slice) -> Segments:
 
 
 class Updater:
-    """An optimizer and its state for the owned slice of the parameters."""
+    """An optimizer and its state for the owned slices of the parameters."""
 
-    def __init__(self, optimizer: declared.Optimizer, layout: Layout, owned: slice, dtype: npt.DTypeLike) -> None:
+    def __init__(
+        self, optimizer: declared.Optimizer, layout: Layout, owned: Sequence[slice], dtype: npt.DTypeLike
+    ) -> None:
         self._optimizer, self._rule = optimizer, RULES[optimizer.type]
         self._layout, self._owned = layout, owned
-        self._slots = {name: np.zeros(owned.stop - owned.start, dtype) for name in self._rule.slots}
+        *self._firsts, length = accumulate((own.stop - own.start for own in owned), initial=0)
+        self._slots = {name: np.zeros(length, dtype) for name in self._rule.slots}
         limit = math.inf if optimizer.clip_value is None else optimizer.clip_value
         constants = (1.0, limit, optimizer.l1, optimizer.l2, 0.0, 0.0, *self._rule.constants(optimizer))
         self._scalars = np.array(constants, dtype)
@@ -64,7 +68,10 @@ class Updater:
         return self._optimizer.clip_norm is not None
 
     def slots(self) -> dict[str, Array]:
-        """The state by name ("m", "v"): arrays (L,), zero at the start. A checkpoint saves and fills them."""
+        """The state by name ("m", "v"): arrays (L,), of one owned slice behind the other, zero at the start.
+
+        A checkpoint saves and fills them.
+        """
         return self._slots
 
     def prepare(self, rates: Array, clock: Array, norm: Array) -> list[Call]:
@@ -84,11 +91,11 @@ class Updater:
             Call(kernel, (*given, *more), f"scalars = {kernel.__name__}(rate, norm, step)", "update"),
         ]
 
-    def update(self, params: Array, gradient: Array, part: slice) -> Call:
-        """One step of descent, in place, for a part of the owned slice: params and gradient have its length."""
-        first = self._owned.start
+    def update(self, params: Array, gradient: Array, bucket: int, part: slice) -> Call:
+        """One step of descent, in place, for a part of an owned slice: params and gradient have its length."""
+        first, at = self._owned[bucket].start, self._firsts[bucket]
         segments = segments_of(self._layout, slice(first + part.start, first + part.stop))
-        slots = [slot[part] for slot in self._slots.values()]
+        slots = [slot[at + part.start : at + part.stop] for slot in self._slots.values()]
         scalars = [Cell(self._scalars, number) for number in range(len(self._scalars))]
         text = f"params = {self._rule.kernel.__name__}({', '.join(('params', *self._slots, 'gradient'))})"
         return Call(self._rule.kernel, (params, *slots, gradient, *segments, *scalars), text, "update")

@@ -76,7 +76,7 @@ def compile_kernels(config: Config, material: Material, comm: Communicator, anno
 def rehearse(config: Config, material: Material, ranks: int, one_machine: bool) -> None:
     """Compile by training for one step on a few rows: so exactly the kernels of this run are compiled, for its types.
 
-    Two ranks, as threads, stand for any larger number of them.
+    Two ranks, as threads, stand for any larger number of them; on several machines three, two of them on one.
     """
     few = replace(config.training, epochs=None, steps=1, early_stopping=None)
     rehearsal = replace(config, training=few)
@@ -87,7 +87,8 @@ def rehearse(config: Config, material: Material, ranks: int, one_machine: bool) 
         Training(rehearsal, rank, _head(data), few_held_out, material.encoding, Silent(), "").run()
 
     with suppress(NonFiniteError):  # which the run itself will tell, if it meets it
-        run_ranks(min(ranks, 2), train, one_machine)
+        machines = [min(ranks, 2)] if one_machine else [min(ranks - 1, 2), 1]
+        run_ranks(sum(machines), train, machines=machines)
     (kernel_cache() / compiled_mark(config, data, validation, ranks, one_machine)).touch()
 
 

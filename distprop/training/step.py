@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from distprop.comm.exchange import TAIL, Exchange
+from distprop.comm.exchange import Exchange
 from distprop.comm.shards import shard_bounds
+from distprop.comm.slices import TAIL, blocks_of
 from distprop.errors import NonFiniteError
 from distprop.kernels.metrics import correct_weights
 from distprop.kernels.norms import BLOCK, block_square_sums
@@ -84,7 +85,8 @@ class Step:
         self._losses = np.zeros(minibatches.most_rows, self.params.dtype)
         self._row_sums = np.zeros((minibatches.most_rows, TAIL))
         self._tree_levels = np.zeros((shards.bit_length(), TAIL))
-        self._gradient = np.zeros(exchange.parts.shape[1] if len(exchange.parts) > 1 else 0, self.params.dtype)
+        sizes = [parts.shape[1] if len(parts) > 1 else 0 for parts in exchange.parts]
+        self._gradients = [np.zeros(size, self.params.dtype) for size in sizes]
         self._programs = {samples: self._program(samples) for samples in minibatches.sizes()}
         self._tapes: dict[int, Tape] = {}
 
@@ -129,6 +131,7 @@ class Step:
         done, weight, loss = int(clock[DONE]), float(minibatches.total_weight[0]), float(exchange.totals[0])
         norm = float(self._norm[0])
         if code == NOT_FINITE:
+            exchange.settle()
             raise NonFiniteError(_non_finite(epoch, number + done, step + done, loss, weight, norm))
         assert code == 0, f"a kernel has failed at step {step + done + 1}"
         all_wishes = int(np.bitwise_or.reduce(exchange.all_words[:, WISHES]))
@@ -162,7 +165,7 @@ class Step:
         minibatches, exchange, updater = self.minibatches, self.exchange, self.updater
         program = self._programs[samples]
         calls = minibatches.choose(samples, self._clock) + minibatches.gather(samples, program.input)
-        calls += self._learning(program, samples) + exchange.collect()
+        calls += self._learning(program, samples)
         prepare = updater.prepare(self._rates, self._clock, self._norm)
         check = Call(
             check_finite,
@@ -171,11 +174,13 @@ class Step:
             "update",
         )
         if updater.clips_norm:
-            calls += [call for part in self._parts() for call in self._reduce(part)]
-            calls += [*exchange.agree(), check, *prepare, *map(self._update, self._parts()), *exchange.share()]
+            calls += [call for bucket in self._buckets for call in self._reduced(bucket)]
+            calls += [*exchange.agree(), check, *prepare]
+            calls += [self._update(bucket, part) for bucket in self._buckets for part in self._parts(bucket)]
+            calls += exchange.share()
         else:
             calls += prepare
-            calls += [call for part in self._parts() for call in (*self._reduce(part), self._update(part))]
+            calls += [call for bucket in self._buckets for call in self._reduced(bucket, updates=True)]
             calls += [*exchange.agree_and_share(), check]
         arguments = (self._sums, self._clock, exchange.totals, minibatches.total_weight, samples)
         return [*calls, Call(finish_step, arguments, "sums += loss, correct, weight", "update")]
@@ -187,7 +192,7 @@ class Step:
         losses, sums = self._losses[:count], self._row_sums[:count]
         targets = minibatches.targets[:count]
         calls = [
-            *program.forward,
+            *self.exchange.forward(program.forward),
             minibatches.target.loss_call(program, losses, targets, weights, minibatches.scale),
             Call(copy_losses, (sums[:, 0], losses), "sums = losses", "forward"),
         ]
@@ -197,26 +202,38 @@ class Step:
         for tail, bounds in zip(self.exchange.tails, self._bounds(samples), strict=True):
             given = (tail, self._row_sums, bounds, self._tree_levels)
             calls.append(Call(column_sums, given, "loss, correct = column_sums(sums)", "forward"))
-        return [*calls, *program.backward]
+        return [*calls, *self.exchange.backward(program.backward)]
 
-    def _parts(self) -> list[slice]:
-        """The parts of the owned slice, whole blocks each."""
-        length = self.exchange.owned.stop - self.exchange.owned.start
+    @property
+    def _buckets(self) -> range:
+        return range(len(self.exchange.owned))
+
+    def _parts(self, bucket: int) -> list[slice]:
+        """The parts of the owned slice of a bucket, whole blocks each."""
+        owned = self.exchange.owned[bucket]
+        length = owned.stop - owned.start
         size = max(PART, -(-length // (MOST_PARTS * BLOCK)) * BLOCK)
         return [slice(first, min(first + size, length)) for first in range(0, length, size)]
 
-    def _gradient_of(self, part: slice) -> Array:
+    def _gradient_of(self, bucket: int, part: slice) -> Array:
         """One rank that holds the whole tree's sum reads it where it lies."""
-        return self._gradient[part] if len(self._gradient) else self.exchange.parts[0, part]
+        gradient, parts = self._gradients[bucket], self.exchange.parts[bucket]
+        return gradient[part] if len(parts) > 1 else parts[0, part]
 
-    def _reduce(self, part: slice) -> list[Call]:
-        gradient, blocks = self._gradient_of(part), self.exchange.blocks[part.start // BLOCK : -(-part.stop // BLOCK)]
-        squares = Call(block_square_sums, (blocks, gradient), "blocks = block_square_sums(gradient)", "update")
-        summed = self.exchange.sum_parts(gradient, part) if len(self._gradient) else []
-        return [*summed, squares]
+    def _reduced(self, bucket: int, updates: bool = False) -> list[Call]:
+        """The owned slice of a bucket's gradient, part by part, and the update with it while it is in the cache."""
+        calls = self.exchange.collect(bucket)
+        for part in self._parts(bucket):
+            gradient, blocks = self._gradient_of(bucket, part), self.exchange.blocks[bucket][blocks_of(part)]
+            if len(self.exchange.parts[bucket]) > 1:
+                calls = calls + self.exchange.sum_parts(bucket, gradient, part)
+            squares = Call(block_square_sums, (blocks, gradient), "blocks = block_square_sums(gradient)", "update")
+            calls = [*calls, squares, *([self._update(bucket, part)] if updates else [])]
+        return calls
 
-    def _update(self, part: slice) -> Call:
-        return self.updater.update(self.params[self.exchange.owned][part], self._gradient_of(part), part)
+    def _update(self, bucket: int, part: slice) -> Call:
+        params = self.params[self.exchange.owned[bucket]][part]
+        return self.updater.update(params, self._gradient_of(bucket, part), bucket, part)
 
 
 def _non_finite(epoch: int, number: int, step: int, loss: float, weight: float, norm: float) -> str:

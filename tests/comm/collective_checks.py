@@ -4,9 +4,14 @@ Every expected value is computed from the rank's number alone, without communica
 """
 
 import sys
+import time
 import traceback
 
 import numpy as np
+
+from distprop.comm.communicator import Message
+
+LIMIT_S = 30.0
 
 DTYPES = (np.float32, np.float64, np.int64)
 LENGTHS = (0, 1, 7, 64)
@@ -54,18 +59,31 @@ def check_allgather_slices(comm):
                 assert np.array_equal(vector[own], values(owner, length, dtype)[own])
 
 
-def check_scatter_slices(comm):
-    counts = [1 + (3 * rank) % 4 for rank in range(comm.size)]
+def check_traffic(comm):
+    """Every rank sends to all others, in two exchanges that are under way at the same time, again and again."""
+    others = [rank for rank in range(comm.size) if rank != comm.rank]
+    if not others:
+        return
     for dtype in DTYPES:
-        for length in LENGTHS:
-            cuts = uneven_cuts(comm.size, length)
-            own = slice(cuts[comm.rank], cuts[comm.rank + 1])
-            parts = np.stack([values(comm.rank, length, dtype, part) for part in range(counts[comm.rank])])
-            out = np.full((sum(counts), own.stop - own.start), 77, dtype)
-            comm.scatter_slices(parts, out, counts, cuts)
-            owners = [(rank, part) for rank in range(comm.size) for part in range(counts[rank])]
-            expected = np.stack([values(rank, length, dtype, part)[own] for rank, part in owners])
-            assert np.array_equal(out, expected)
+        sent = [[np.zeros(7, dtype) for _ in others] for _ in range(2)]
+        got = [[np.zeros(7, dtype) for _ in others] for _ in range(2)]
+        both = [
+            comm.traffic(
+                [Message(rank, tag, array) for rank, array in zip(others, sent[tag], strict=True)],
+                [Message(rank, tag, array) for rank, array in zip(others, got[tag], strict=True)],
+            )
+            for tag in range(2)
+        ]
+        for turn in range(3):
+            for tag, traffic in enumerate(both):
+                for array in sent[tag]:
+                    array[:] = values(comm.rank, 7, dtype, 2 * turn + tag)
+                traffic.start()
+            for tag, traffic in reversed(list(enumerate(both))):
+                traffic.wait()
+                traffic.wait()
+                for rank, array in zip(others, got[tag], strict=True):
+                    assert np.array_equal(array, values(rank, 7, dtype, 2 * turn + tag))
 
 
 def check_allreduce(comm):
@@ -76,16 +94,26 @@ def check_allreduce(comm):
             assert np.array_equal(vector, sum(values(rank, length, dtype) for rank in range(comm.size)))
 
 
+def ranks_here(comm):
+    """The ranks of this rank's machine."""
+    first = 0
+    for count in comm.machines:
+        if comm.rank < first + count:
+            return range(first, first + count)
+        first += count
+    raise AssertionError(f"rank {comm.rank} is on none of the machines {comm.machines}")
+
+
 def check_shared_zeros(comm):
-    if not comm.shares_memory:
-        return
+    assert sum(comm.machines) == comm.size and comm.shares_memory == (len(comm.machines) == 1)
+    here = ranks_here(comm)
     for dtype in DTYPES:
-        array = comm.shared_zeros((comm.size, 5), dtype)
-        assert array.shape == (comm.size, 5) and array.dtype == dtype and not array.any()
+        array = comm.shared_zeros((len(here), 5), dtype)
+        assert array.shape == (len(here), 5) and array.dtype == dtype and not array.any()
         comm.barrier()
-        array[comm.rank] = values(comm.rank, 5, dtype)
+        array[comm.rank - here.start] = values(comm.rank, 5, dtype)
         comm.barrier()
-        assert np.array_equal(array, np.stack([values(rank, 5, dtype) for rank in range(comm.size)]))
+        assert np.array_equal(array, np.stack([values(rank, 5, dtype) for rank in here]))
         comm.barrier()
 
 
@@ -99,6 +127,21 @@ def check_offers_are_taken_before_they_change(comm):
         assert out[:, 0].tolist() == [10.0 * turn + rank for rank in range(comm.size)]
 
 
+def messages_move_while_a_rank_computes(comm):
+    """More than fits into buffers on the way, and nobody calls MPI: only what `traffic` has of its own."""
+    peer = comm.size - 1 - comm.rank
+    if peer == comm.rank:
+        return
+    sent, got = np.full(1_000_000, comm.rank + 1.0), np.zeros(1_000_000)
+    traffic = comm.traffic([Message(peer, 5, sent)], [Message(peer, 5, got)])
+    traffic.start()
+    until = time.monotonic() + LIMIT_S
+    while not np.all(got == peer + 1):
+        assert time.monotonic() < until
+        time.sleep(0)  # the cores may be too few
+    traffic.wait()
+
+
 CHECKS = {name: check for name, check in globals().items() if name.startswith("check_")}
 
 
@@ -109,6 +152,7 @@ def main():
     try:
         for check in CHECKS.values():
             check(comm)
+        messages_move_while_a_rank_computes(comm)
     except BaseException:
         traceback.print_exc()
         abort(1)

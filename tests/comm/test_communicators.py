@@ -12,7 +12,7 @@ NAMES = (
     "check_broadcast",
     "check_allgather",
     "check_allgather_slices",
-    "check_scatter_slices",
+    "check_traffic",
     "check_allreduce",
     "check_shared_zeros",
     "check_offers_are_taken_before_they_change",
@@ -28,11 +28,10 @@ def test_one_rank_alone(collective_checks, name):
     collective_checks[name](Serial())
 
 
-@pytest.mark.parametrize("shares_memory", [True, False])
-@pytest.mark.parametrize("size", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("machines", [[1], [2], [3], [5], [1, 1], [1, 1, 1, 1], [2, 1], [1, 3, 1]], ids=str)
 @pytest.mark.parametrize("name", NAMES)
-def test_ranks_as_threads(collective_checks, name, size, shares_memory):
-    run_ranks(size, collective_checks[name], shares_memory)
+def test_ranks_as_threads(collective_checks, name, machines):
+    run_ranks(sum(machines), collective_checks[name], machines=machines)
 
 
 def test_ranks_under_mpirun(run_command, mpirun, checks_program):

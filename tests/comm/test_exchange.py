@@ -1,19 +1,37 @@
-"""The exchange: the gradient's bits are those of the tree over shards, on any number of ranks."""
+"""The exchange: the gradient's bits are those of the tree over shards, on any number of ranks and machines."""
 
 from functools import partial
 
 import numpy as np
 import pytest
 
-from distprop.comm.exchange import WORDS, make_exchange
+from distprop.comm import slices
+from distprop.comm.exchange import make_exchange
 from distprop.comm.serial import Serial
+from distprop.comm.slices import cut_into_buckets
 from distprop.comm.threads import run_ranks
 from distprop.errors import UsageError
 from distprop.kernels.norms import BLOCK
-from distprop.kernels.tape import Tape
+from distprop.kernels.tape import Call, Tape
 
+LAYERS = (0, 3, BLOCK + 1, 2 * BLOCK)
 LENGTHS = (1, 7, BLOCK - 1, BLOCK, 3 * BLOCK + 5)
-SHARES = pytest.mark.parametrize("shares_memory", [True, False])
+PLACES = [  # ranks on each machine
+    *([size] for size in range(1, 9)),
+    *([1] * size for size in range(2, 9)),
+    [2, 1], [1, 2], [2, 3], [1, 3, 1], [4, 4], [1, 5, 2], [3, 3, 2],
+]  # fmt: skip
+ON = pytest.mark.parametrize("machines", PLACES, ids=lambda machines: "+".join(map(str, machines)))
+ON_SOME = pytest.mark.parametrize(
+    "machines", [[1], [3], [1, 1], [1, 1, 1], [2, 3], [1, 5, 2]], ids=lambda machines: "+".join(map(str, machines))
+)
+
+
+@pytest.fixture(params=["one bucket", "buckets"])
+def layers(request, monkeypatch):
+    """Where layers begin. Buckets get as small as they can be."""
+    monkeypatch.setattr(slices, "BUCKET_BYTES", 1)
+    return LAYERS if request.param == "buckets" else ()
 
 
 def leaves(shards, length, dtype):
@@ -35,46 +53,84 @@ def run(exchange, calls):
     assert Tape(calls).run(1, exchange.waiting) == 0
 
 
+def write(target, values):
+    target[:] = values
+
+
+def forward_pass(exchange, seen):
+    """As a network's: a call for each bucket, the first layer's first, each reading its parameters."""
+
+    def read(params):
+        seen.append(params.copy())
+
+    buckets = reversed(cut_into_buckets(exchange.params.size, 4, LAYERS))
+    return exchange.forward([Call(read, (exchange.params[bucket],), "") for bucket in buckets])
+
+
+def backward_pass(exchange, shards, length, dtype):
+    """As a network's: two calls for each bucket, the output layer's first, each writing a part of its gradients."""
+    calls = []
+    for bucket in cut_into_buckets(length, 4, LAYERS):
+        middle = (bucket.start + bucket.stop) // 2
+        for columns in (slice(middle, bucket.stop), slice(bucket.start, middle)):
+            for part, (first, last) in zip(exchange.partials, exchange.nodes, strict=True):
+                values = tree_sum(leaves(shards, length, dtype)[first:last])
+                calls.append(Call(write, (part[columns], values[columns]), ""))
+    return exchange.backward(calls)
+
+
 def gradient_of(exchange):
-    """The owned slice of the gradient, as a step sums it, and the calls for it."""
-    gradient = np.full(exchange.parts.shape[1], np.nan, exchange.parts.dtype)
-    if len(exchange.parts) == 1:
-        return exchange.parts[0], exchange.collect()
-    return gradient, [*exchange.collect(), *exchange.sum_parts(gradient, slice(0, len(gradient)))]
+    """The owned slices of the gradient, as a step sums them, and the calls for them."""
+    gradients, calls = [], []
+    for bucket, parts in enumerate(exchange.parts):
+        calls += exchange.collect(bucket)
+        gradients.append(parts[0] if len(parts) == 1 else np.full(parts.shape[1], np.nan, parts.dtype))
+        if len(parts) > 1:
+            calls += exchange.sum_parts(bucket, gradients[-1], slice(0, parts.shape[1]))
+    return gradients, calls
 
 
-def reduced(form, shards, length, dtype, at_once, comm):
-    """Two steps on one rank, so that what is left of the first one would be noticed in the second."""
-    exchange = make_exchange(form, comm, length, shards, dtype)
-    gradient, collect = gradient_of(exchange)
-    for _ in range(2):
-        for part, (first, last) in zip(exchange.partials, exchange.nodes, strict=True):
-            part[:] = tree_sum(leaves(shards, length, dtype)[first:last])  # as a backward pass would leave it
-        run(exchange, collect)
+def reduced(form, shards, length, dtype, at_once, layers, comm):
+    """Three steps on one rank, so that what is left of one would be noticed in the next."""
+    exchange = make_exchange(form, comm, length, shards, dtype, layers)
+    gradients, collect = gradient_of(exchange)
+    seen = []
+    forward, backward = forward_pass(exchange, seen), backward_pass(exchange, shards, length, dtype)
+
+    def update(step):
+        for owned, gradient in zip(exchange.owned, gradients, strict=True):
+            exchange.params[owned] = step * gradient
+
+    for step in range(1, 4):
+        run(exchange, [*forward, *backward, *collect])
         if not at_once:
             run(exchange, exchange.agree())
-        exchange.params[exchange.owned] = gradient
+        update(step)
         run(exchange, exchange.agree_and_share() if at_once else exchange.share())
-        params = exchange.params.copy()
-        summed = gradient.copy()
-        comm.barrier()
-    return exchange.owned, summed, params, exchange.gather(summed)
+        summed = np.concatenate(gradients)
+        exchange.partials[:] = np.nan  # as the next step would overwrite them
+    exchange.settle()
+    params = exchange.params.copy()
+    comm.barrier()
+    return exchange.owned, summed, params, exchange.gather(summed), seen
 
 
-@SHARES
-@pytest.mark.parametrize("size", range(1, 9))
+@ON
 @pytest.mark.parametrize("at_once", [True, False])
-def test_the_ordered_gradient_has_the_bits_of_the_tree(size, shares_memory, at_once):
+def test_the_ordered_gradient_has_the_bits_of_the_tree(machines, at_once, layers):
+    size = sum(machines)
     for shards in {size, 8, 13}:
         for length in LENGTHS:
             expected = tree_sum(leaves(shards, length, np.float32))
-            work = partial(reduced, "ordered", shards, length, np.float32, at_once)
-            results = run_ranks(size, work, shares_memory)
-            for owned, gradient, params, gathered in results:
+            work = partial(reduced, "ordered", shards, length, np.float32, at_once, layers)
+            results = run_ranks(size, work, machines=machines)
+            for owned, gradient, params, gathered, seen in results:
                 assert gradient.dtype == np.float32
-                assert gradient.tobytes() == expected[owned].tobytes()
-                assert params.tobytes() == gathered.tobytes() == expected.tobytes()
-            assert [i for owned, *_ in results for i in range(length)[owned]] == list(range(length))
+                assert gradient.tobytes() == np.concatenate([expected[own] for own in owned]).tobytes()
+                assert params.tobytes() == (3 * expected).tobytes() and gathered.tobytes() == expected.tobytes()
+                assert np.concatenate(seen).tobytes() == np.array([0 * abs(expected), expected, 2 * expected]).tobytes()
+            elements = [i for owned, *_ in results for own in owned for i in range(length)[own]]
+            assert sorted(elements) == list(range(length))
 
 
 def test_another_order_would_have_been_noticed():
@@ -83,37 +139,36 @@ def test_another_order_would_have_been_noticed():
     assert tree_sum(rows).tobytes() != tree_sum(np.roll(rows, 1, axis=0)).tobytes()
 
 
-@SHARES
-@pytest.mark.parametrize("size", [1, 2, 3, 5, 8])
-def test_the_allreduce_form_is_equal_up_to_rounding(size, shares_memory):
+@ON_SOME
+def test_the_allreduce_form_is_equal_up_to_rounding(machines):
     rows = leaves(8, 1500, np.float64)
-    results = run_ranks(size, partial(reduced, "allreduce", 8, 1500, np.float64, False), shares_memory)
+    results = run_ranks(sum(machines), partial(reduced, "allreduce", 8, 1500, np.float64, False, ()), machines=machines)
     for owned, gradient, *_ in results:
-        assert owned == slice(0, 1500)
+        assert owned == (slice(0, 1500),)
         np.testing.assert_allclose(gradient, rows.sum(axis=0), atol=1e-12 * np.abs(rows).sum(axis=0).max())
 
 
-@SHARES
+@ON_SOME
 @pytest.mark.parametrize("form", ["ordered", "allreduce"])
-@pytest.mark.parametrize("size", [1, 2, 3, 5, 8])
-def test_every_rank_knows_the_same_totals_blocks_and_words(size, form, shares_memory):
-    shards, length = 13, 4 * BLOCK + 3
+def test_every_rank_knows_the_same_totals_blocks_and_words(machines, form, layers):
+    size, shards, length = sum(machines), 13, 4 * BLOCK + 3
     tails = leaves(shards, 2, np.float64)
     blocks = np.arange(1.0, 6.0)
 
     def work(comm):
-        exchange = make_exchange(form, comm, length, shards, np.float32)
+        exchange = make_exchange(form, comm, length, shards, np.float32, layers)
         exchange.tails[:] = [tree_sum(tails[first:last]) for first, last in exchange.nodes]
-        own = exchange.owned
-        exchange.blocks[:] = blocks[own.start // BLOCK : -(-own.stop // BLOCK)]
-        exchange.words[:] = comm.rank * np.arange(WORDS)
-        run(exchange, [*exchange.collect(), *exchange.agree()])
+        for mine, own in zip(exchange.blocks, exchange.owned, strict=True):
+            mine[:] = blocks[own.start // BLOCK : -(-own.stop // BLOCK)]
+        exchange.words[:] = comm.rank * np.arange(slices.WORDS)
+        backward = exchange.backward([Call(write, (exchange.partials, 0), "")])
+        run(exchange, [*backward, *gradient_of(exchange)[1], *exchange.agree()])
         found = exchange.totals.tobytes(), exchange.all_blocks.tolist(), exchange.all_words.tolist()
         comm.barrier()
         return found
 
-    words = [(rank * np.arange(WORDS)).tolist() for rank in range(size)]
-    assert run_ranks(size, work, shares_memory) == [(tree_sum(tails).tobytes(), blocks.tolist(), words)] * size
+    words = [(rank * np.arange(slices.WORDS)).tolist() for rank in range(size)]
+    assert run_ranks(size, work, machines=machines) == [(tree_sum(tails).tobytes(), blocks.tolist(), words)] * size
 
 
 @pytest.mark.parametrize("form", ["ordered", "allreduce"])
@@ -126,5 +181,5 @@ def test_more_ranks_than_shards_is_one_error_that_names_the_cure(form):
 
 def test_one_rank_alone_reads_its_gradient_where_it_was_written():
     exchange = make_exchange("ordered", Serial(), 100, 8, np.float32)
-    assert exchange.nodes == ((0, 8),) and exchange.owned == slice(0, 100)
-    assert np.shares_memory(exchange.parts, exchange.partials) and exchange.collect() == exchange.share() == []
+    assert exchange.nodes == ((0, 8),) and exchange.owned == (slice(0, 100),)
+    assert np.shares_memory(exchange.parts[0], exchange.partials) and exchange.collect(0) == exchange.share() == []

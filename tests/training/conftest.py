@@ -2,6 +2,7 @@
 
 import copy
 import importlib.util
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -68,7 +69,7 @@ def train(
     wishes: dict[int, int] | None = None,
     who: int = 0,
     checkpoint: Checkpoint | None = None,
-    shares_memory: bool = True,
+    machines: Sequence[int] | None = None,
 ) -> list[SimpleNamespace]:
     """Each rank's outcome, error (of ours) and recorder; `plain`: all that must be alike, as text."""
 
@@ -86,7 +87,7 @@ def train(
         plain = repr((digest, seen.steps, seen.epochs, seen.confusions, str(error)))
         return SimpleNamespace(outcome=outcome, error=error, seen=seen, digest=digest, plain=plain, training=training)
 
-    return run_ranks(ranks, work, shares_memory)
+    return run_ranks(ranks, work, machines=machines)
 
 
 @pytest.fixture(scope="session")

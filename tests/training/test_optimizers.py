@@ -60,7 +60,7 @@ def update(updater, params, gradient, learning_rate, step, norm):
     clock = np.zeros(CLOCK, np.int64)
     clock[STEP] = step
     calls = updater.prepare(np.array([learning_rate]), clock, np.array([norm]))
-    for call in [*calls, updater.update(params, gradient, slice(0, len(params)))]:
+    for call in [*calls, updater.update(params, gradient, 0, slice(0, len(params)))]:
         call()
 
 
@@ -68,7 +68,7 @@ def trained(optimizer, dtype, cuts=(0, LAYOUT.length)):
     """Parameters after some steps, updated slice by slice as ranks do."""
     params = start(dtype)
     slices = [slice(first, stop) for first, stop in itertools.pairwise(cuts)]
-    updaters = [Updater(optimizer, LAYOUT, owned, dtype) for owned in slices]
+    updaters = [Updater(optimizer, LAYOUT, [owned], dtype) for owned in slices]
     for step, gradient in enumerate(gradients()):
         norm = float(np.linalg.norm(gradient))
         for owned, updater in zip(slices, updaters, strict=True):
@@ -133,7 +133,7 @@ def test_the_gaps_between_parameters_stay_zero(kind):
     params[gap] = 0
     gradient = np.ones_like(params)
     gradient[gap] = 0
-    updater = Updater(optimizer, LAYOUT, slice(0, LAYOUT.length), np.float32)
+    updater = Updater(optimizer, LAYOUT, [slice(0, LAYOUT.length)], np.float32)
     for step in range(3):
         update(updater, params, gradient, 0.1, step, 12.0)
     assert (params[gap] == 0).all()
@@ -145,7 +145,7 @@ def test_the_gaps_between_parameters_stay_zero(kind):
     [(SGD, []), (Momentum, ["v"]), (Nesterov, ["v"]), (AdaGrad, ["s"]), (RMSprop, ["s"]), (Adam, ["m", "v"])],
 )
 def test_the_slots_are_named_zero_at_the_start_and_as_long_as_the_slice(kind, names):
-    slots = Updater(kind(), LAYOUT, slice(10, 27), np.float32).slots()
+    slots = Updater(kind(), LAYOUT, [slice(10, 27)], np.float32).slots()
     assert list(slots) == names
     for slot in slots.values():
         assert slot.dtype == np.float32
@@ -154,11 +154,11 @@ def test_the_slots_are_named_zero_at_the_start_and_as_long_as_the_slice(kind, na
 
 def test_training_goes_on_from_saved_slots_with_the_same_bits():
     optimizer, whole = AdamW(), slice(0, LAYOUT.length)
-    params, updater = start(np.float32), Updater(optimizer, LAYOUT, whole, np.float32)
+    params, updater = start(np.float32), Updater(optimizer, LAYOUT, [whole], np.float32)
     for step, gradient in enumerate(gradients()):
         if step == 5:
             saved = {name: slot.copy() for name, slot in updater.slots().items()}
-            updater = Updater(optimizer, LAYOUT, whole, np.float32)
+            updater = Updater(optimizer, LAYOUT, [whole], np.float32)
             for name, slot in updater.slots().items():
                 slot[:] = saved[name]
         update(updater, params, gradient.astype(np.float32), optimizer.learning_rate / (1 + step), step, 1.0)
@@ -169,13 +169,13 @@ def test_training_goes_on_from_saved_slots_with_the_same_bits():
 def test_a_gradient_that_is_nan_is_not_hidden_by_clipping(kind):
     params, gradient = np.ones(LAYOUT.length, np.float32), np.ones(LAYOUT.length, np.float32)
     gradient[[2, 50]] = np.nan
-    updater = Updater(kind(clip_value=1.0), LAYOUT, slice(0, LAYOUT.length), np.float32)
+    updater = Updater(kind(clip_value=1.0), LAYOUT, [slice(0, LAYOUT.length)], np.float32)
     update(updater, params, gradient, 0.1, 0, 1.0)
     assert np.flatnonzero(np.isnan(params)).tolist() == [2, 50]
 
 
 def test_a_slice_without_elements_is_left_alone():
-    updater = Updater(Adam(), LAYOUT, slice(144, 144), np.float32)
+    updater = Updater(Adam(), LAYOUT, [slice(144, 144)], np.float32)
     nothing = np.zeros(0, np.float32)
     update(updater, nothing, nothing, 0.1, 0, 1.0)
 

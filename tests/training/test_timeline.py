@@ -12,8 +12,8 @@ from distprop.training.step import PHASES
 from distprop.training.timeline import gather_texts
 
 
-@pytest.mark.parametrize(("ranks", "shares_memory"), [(1, True), (3, True), (2, False)])
-def test_a_timeline_has_every_call_of_every_rank_in_order(lab, ranks, shares_memory):
+@pytest.mark.parametrize("machines", [[1], [3], [1, 1], [2, 1]])
+def test_a_timeline_has_every_call_of_every_rank_in_order(lab, machines):
     config = lab.config_of(lab.network, training=replace(lab.short, epochs=2, timeline=6))
     traces = []
 
@@ -25,7 +25,8 @@ def test_a_timeline_has_every_call_of_every_rank_in_order(lab, ranks, shares_mem
         training = Training(config, comm, lab.training[0], None, lab.training[1], Keeper(), "")
         training.run()
 
-    run_ranks(ranks, work, shares_memory)
+    ranks = sum(machines)
+    run_ranks(ranks, work, machines)
     assert len(traces) == ranks and len(set(traces)) == 1
     events = json.loads(traces[0])["traceEvents"]
     assert [event["args"]["name"] for event in events if event["ph"] == "M"] == [

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from distprop.comm import slices
 from distprop.comm.threads import run_ranks
 from distprop.config.layers import Dense
 from distprop.config.losses import MeanSquaredError
@@ -30,12 +31,16 @@ def one_rank(request, lab):
     return config, lab.train(1, config, lab.training, lab.validation)[0]
 
 
-@pytest.mark.parametrize("ranks", [1, 2, 3, 4, 5, 7, 8])
-@pytest.mark.parametrize("shares_memory", [True, False])
-def test_any_number_of_ranks_gives_the_bits_of_one(lab, one_rank, ranks, shares_memory):
+@pytest.mark.parametrize(
+    "machines",
+    [*([ranks] for ranks in (1, 2, 3, 4, 5, 7, 8)), *([1] * ranks for ranks in (2, 3, 7)), [2, 1], [1, 3, 1], [3, 5]],
+    ids=lambda machines: "+".join(map(str, machines)),
+)
+def test_any_number_of_ranks_and_machines_gives_the_bits_of_one(lab, one_rank, machines, monkeypatch):
     config, one = one_rank
+    monkeypatch.setattr(slices, "BUCKET_BYTES", 1)
     assert [step[1] for step in one.seen.steps] == [16, 16, 16, 13] * 2
-    for rank in lab.train(ranks, config, lab.training, lab.validation, shares_memory=shares_memory):
+    for rank in lab.train(sum(machines), config, lab.training, lab.validation, machines=machines):
         assert rank.plain == one.plain
         assert np.isfinite(rank.outcome.model.params).all()
 
@@ -64,10 +69,14 @@ def uncut(lab):
 
 
 @pytest.mark.parametrize("step", range(1, 9))
-def test_a_run_that_is_cut_and_resumed_on_other_ranks_is_the_same_run(lab, uncut, tmp_path, step):
+def test_a_run_that_is_cut_and_resumed_on_other_ranks_is_the_same_run(lab, uncut, tmp_path, step, monkeypatch):
+    monkeypatch.setattr(slices, "BUCKET_BYTES", 1)
     config, whole = uncut
     before, after = 1 + step % 4, 1 + (step + 1) % 3
-    cut = lab.train(before, config, lab.training, lab.validation, wishes={step: STOP}, who=before - 1)
+    machines = [before] if before == 1 or step > 4 else [before - before // 2, before // 2]
+    cut = lab.train(
+        before, config, lab.training, lab.validation, wishes={step: STOP}, who=before - 1, machines=machines
+    )
     assert all(isinstance(rank.error, Interrupted) for rank in cut)
     save_checkpoint(tmp_path, cut[0].seen.checkpoints[-1], keep=2)
     checkpoint = load_checkpoint(tmp_path, "digest", None)
@@ -109,13 +118,13 @@ def test_a_wish_for_a_checkpoint_changes_nothing_else(lab):
         assert [checkpoint.progress.step for checkpoint in rank.seen.checkpoints] == [2, 5, 8]
 
 
-@pytest.mark.parametrize("ranks", [1, 3])
-def test_what_is_not_finite_stops_all_ranks_in_the_same_step_and_nothing_is_saved(lab, ranks):
+@pytest.mark.parametrize("machines", [[1], [3], [1, 2]])
+def test_what_is_not_finite_stops_all_ranks_in_the_same_step_and_nothing_is_saved(lab, machines):
     x, y = np.random.default_rng(0).normal(size=(40, 3)), np.linspace(0, 1, 40)
     data = Dataset.from_arrays(x, y)
     network = Network([Dense(8), Dense(1)], MeanSquaredError())
     config = lab.config_of(network, optimizer=SGD(1e15), training=replace(lab.short, epochs=5))
-    found = lab.train(ranks, config, data, wishes={20: CHECKPOINT})
+    found = lab.train(sum(machines), config, data, wishes={20: CHECKPOINT}, machines=machines)
     assert all(isinstance(rank.error, NonFiniteError) for rank in found)
     assert len({rank.plain for rank in found}) == 1
     assert str(found[0].error).startswith("not finite at step ")
@@ -159,15 +168,13 @@ def test_a_rank_that_is_slow_to_begin_does_not_undo_what_others_have_restored(la
 
 
 @pytest.mark.parametrize("optimizer", [Momentum(0.1), Adam(0.02, clip_norm=0.5)], ids=lambda optimizer: optimizer.type)
-@pytest.mark.parametrize(("ranks", "shares_memory"), [(1, True), (2, True), (3, True), (3, False)])
-def test_steps_as_machine_code_give_the_bits_of_their_calls_one_by_one(
-    lab, monkeypatch, ranks, shares_memory, optimizer
-):
+@pytest.mark.parametrize("machines", [[1], [2], [3], [1, 1, 1], [2, 1]])
+def test_steps_as_machine_code_give_the_bits_of_their_calls_one_by_one(lab, monkeypatch, machines, optimizer):
     config = lab.config_of(lab.network, optimizer=optimizer, training=lab.short)
     monkeypatch.setattr(tape, "COMPILE_AFTER", 10**9)
     called = lab.train(1, config, lab.training)[0]
     monkeypatch.setattr(tape, "COMPILE_AFTER", 0)
-    for rank in lab.train(ranks, config, lab.training, shares_memory=shares_memory):
+    for rank in lab.train(sum(machines), config, lab.training, machines=machines):
         assert rank.plain == called.plain
 
 

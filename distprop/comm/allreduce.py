@@ -1,0 +1,60 @@
+"""The textbook form of the exchange: its bits depend on the number of ranks and on the MPI library."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from distprop.comm.agreement import Agreement
+from distprop.comm.communicator import Array, Communicator
+from distprop.comm.slices import Sliced, blocks_of
+from distprop.kernels.norms import BLOCK
+from distprop.kernels.tape import Call
+
+
+class Allreduce(Sliced):
+    """A plain MPI_Allreduce and the whole update on every rank: the yardstick."""
+
+    def __init__(self, comm: Communicator, length: int, shards: int, dtype: npt.DTypeLike) -> None:
+        super().__init__(comm, [slice(0, length)], shards)
+        self.owned = (slice(0, length),)
+        self.params = np.zeros(length, dtype)
+        self.partials = np.zeros((len(self.nodes), length), dtype)
+        self.parts = (self.partials[:1],)
+        self._agreement = Agreement(comm, [len(nodes) for nodes in self._by_rank], [()] * comm.size)
+        self.tails, self.words = self._agreement.tails, self._agreement.words
+        self.all_words = self._agreement.all_words
+        self.all_blocks = np.zeros(-(-length // BLOCK))
+        self.blocks = (self.all_blocks[blocks_of(self.owned[0])],)
+
+    def forward(self, calls: Sequence[Call]) -> list[Call]:
+        return list(calls)
+
+    def backward(self, calls: Sequence[Call]) -> list[Call]:
+        return list(calls)
+
+    def collect(self, bucket: int) -> list[Call]:
+        return [Call(self._allreduce, (), "gradient = allreduce(partial gradients)", "exchange")]
+
+    def sum_parts(self, bucket: int, gradient: Array, columns: slice) -> list[Call]:
+        raise AssertionError("there is one part only")
+
+    def _allreduce(self) -> None:
+        for part in self.partials[1:]:
+            self.partials[0] += part
+        self._comm.allreduce(self.partials[0])
+
+    def agree(self) -> list[Call]:
+        return [self._agreement.call(), self._sum_tails(self._agreement.all_tails)]
+
+    def share(self) -> list[Call]:
+        return []
+
+    def agree_and_share(self) -> list[Call]:
+        return self.agree()
+
+    def settle(self) -> None:
+        pass
+
+    def gather(self, mine: Array) -> Array:
+        return mine

@@ -1,0 +1,176 @@
+"""The exchange between several machines, while the ranks compute.
+
+The ranks of a machine share one copy of the parameters and read each other's partial gradients, as on one machine. Of
+all partial gradients of a machine, each owner of a slice elsewhere gets only their sums, those of the machine's
+canonical nodes of the tree. The ranks of a machine share the sending: for each machine, a rank has one partner there.
+
+Gradients travel during the backward pass: a bucket sets off as soon as it is complete. Updated parameters travel during
+the next forward pass, and are waited for where they are read.
+"""
+
+from collections.abc import Sequence
+from itertools import accumulate
+
+import numpy as np
+import numpy.typing as npt
+
+from distprop.comm.agreement import Agreement
+from distprop.comm.communicator import Array, Communicator, Message, Traffic
+from distprop.comm.shards import canonical_nodes, owned_shards
+from distprop.comm.shared import wait_calls
+from distprop.comm.slices import Sliced, blocks_of, rows_of, tree_sum
+from distprop.kernels.barrier import WAITING
+from distprop.kernels.tape import Call
+
+
+class Machines(Sliced):
+    """Several machines, with any number of ranks each."""
+
+    def __init__(self, comm: Communicator, buckets: Sequence[slice], shards: int, dtype: npt.DTypeLike) -> None:
+        super().__init__(comm, buckets, shards)
+        self._firsts = list(accumulate(comm.machines, initial=0))
+        self._here = next(m for m, first in enumerate(self._firsts[1:]) if comm.rank < first)
+        self._local = range(self._firsts[self._here], self._firsts[self._here + 1])
+        runs = [
+            (owned_shards(a, comm.size, shards)[0], owned_shards(b - 1, comm.size, shards)[1])
+            for a, b in zip(self._firsts, self._firsts[1:], strict=False)
+        ]
+        by_machine = [canonical_nodes(run, self._root) for run in runs]
+        self._machine_rows, self._sent_nodes = rows_of(by_machine), by_machine[self._here]
+        self._machine_nodes = [node for nodes in by_machine for node in nodes]
+        self._local_nodes = [node for rank in self._local for node in self._by_rank[rank]]
+        self._allocate(dtype)
+        self._wait = wait_calls(comm.shared_zeros((1,), np.int64), len(self._local))
+        self._sums: list[list[Call]] = [[] for _ in buckets]
+        self._gradients = [self._gradient_traffic(bucket) for bucket in range(len(buckets))]
+        self._parameters = [self._parameter_traffic(bucket) for bucket in range(len(buckets))]
+
+    def _allocate(self, dtype: npt.DTypeLike) -> None:
+        comm, lengths = self._comm, [own.stop - own.start for own in self.owned]
+        first = self._rows[self._local.start].start
+        mine = self._rows[comm.rank]
+        self.params = comm.shared_zeros((self._length,), dtype)
+        # Every machine's own number of rows: no rank asks for another machine's memory.
+        self._every_part = comm.shared_zeros((len(self._local_nodes), self._length), dtype)
+        self.partials = self._every_part[mine.start - first : mine.stop - first]
+        self.parts = tuple(np.zeros((len(self._machine_nodes), length), dtype) for length in lengths)
+        blocks = [[blocks_of(self._slice(b, rank)) for b in range(len(self._buckets))] for rank in range(comm.size)]
+        self._agreement = Agreement(comm, [len(nodes) for nodes in self._by_rank], blocks)
+        self.tails, self.words, self.blocks = self._agreement.tails, self._agreement.words, self._agreement.blocks
+        self.all_words, self.all_blocks = self._agreement.all_words, self._agreement.all_blocks
+
+    def _partners(self) -> list[tuple[int, int]]:
+        """(machine, rank) of those who send me sums for my slices, and get these slices for their machine."""
+        index = self._comm.rank - self._local.start
+        others = [m for m in range(len(self._comm.machines)) if m != self._here]
+        return [(m, self._firsts[m] + index % self._comm.machines[m]) for m in others]
+
+    def _served(self) -> list[int]:
+        """The ranks elsewhere to whom I send my machine's sums, and whose slices I get."""
+        index, here = self._comm.rank - self._local.start, len(self._local)
+        firsts = [first for m, first in enumerate(self._firsts[:-1]) for _ in range(self._comm.machines[m])]
+        ranks = enumerate(firsts)
+        return [rank for rank, first in ranks if rank not in self._local and (rank - first) % here == index]
+
+    def _tag(self, bucket: int, row: int = 0) -> int:
+        return bucket * len(self._machine_nodes) + row
+
+    def _gradient_traffic(self, bucket: int) -> Traffic:
+        """The sums of this machine's partial gradients to the owners elsewhere, and those for my slice from there."""
+        sends, receives, parts = [], [], self.parts[bucket]
+        own = self._slice(bucket, self._comm.rank)
+        here = self._machine_rows[self._here]
+        self._sums[bucket] += self._sum_here(parts[here], own)
+        for rank in self._served():
+            sums = self._summed_here(bucket, self._slice(bucket, rank))
+            sends += [Message(rank, self._tag(bucket, row), sums_row) for row, sums_row in enumerate(sums)]
+        for machine, rank in self._partners():
+            rows = parts[self._machine_rows[machine]]
+            receives += [Message(rank, self._tag(bucket, row), part) for row, part in enumerate(rows)]
+        return self._traffic(sends, receives)
+
+    def _summed_here(self, bucket: int, columns: slice) -> Array:
+        """The sums (nodes, columns) of this machine's parts; where one rank is alone they are its partial gradients."""
+        if len(self._local) == 1:
+            sums: Array = self.partials[:, columns]
+            return sums
+        sums = np.zeros((len(self._sent_nodes), columns.stop - columns.start), self.partials.dtype)
+        self._sums[bucket] += self._sum_here(sums, columns)
+        return sums
+
+    def _sum_here(self, sums: Array, columns: slice) -> list[Call]:
+        parts, text = self._every_part[:, columns], "sums = tree_sum(partial gradients of this machine)"
+        return [
+            tree_sum(out, parts, self._local_nodes, node, text)
+            for out, node in zip(sums, self._sent_nodes, strict=True)
+            if out.size
+        ]
+
+    def _parameter_traffic(self, bucket: int) -> Traffic:
+        """My slice to one rank of each other machine, and from there the slices that I get for this one."""
+        tag = self._tag(len(self._buckets)) + bucket
+        own = self.params[self._slice(bucket, self._comm.rank)]
+        sends = [Message(rank, tag, own) for _, rank in self._partners()]
+        receives = [Message(rank, tag, self.params[self._slice(bucket, rank)]) for rank in self._served()]
+        return self._traffic(sends, receives)
+
+    def _traffic(self, sends: list[Message], receives: list[Message]) -> Traffic:
+        """Nobody sends what is empty."""
+        return self._comm.traffic([m for m in sends if m.array.size], [m for m in receives if m.array.size])
+
+    def forward(self, calls: Sequence[Call]) -> list[Call]:
+        """Each bucket is waited for before the first call that reads it."""
+        steps, waiting = [], list(range(len(self._buckets)))
+        for call in calls:
+            for bucket in [b for b in waiting if _touches(call, self.params[None, self._buckets[b]])]:
+                steps += self._arrive(bucket)
+                waiting.remove(bucket)
+            steps.append(call)
+        unread = [call for bucket in waiting for call in self._arrive(bucket)]
+        return unread + steps
+
+    def _arrive(self, bucket: int) -> list[Call]:
+        return [Call(self._parameters[bucket].wait, (), "wait for parameters", "exchange"), *self._wait]
+
+    def backward(self, calls: Sequence[Call]) -> list[Call]:
+        """Each bucket sets off after the last call that writes it."""
+        last = [
+            max((n for n, call in enumerate(calls) if _touches(call, self.partials[:, bucket])), default=len(calls) - 1)
+            for bucket in self._buckets
+        ]
+        steps = []
+        for number, call in enumerate(calls):
+            complete = [bucket for bucket, end in enumerate(last) if end == number]
+            steps += [call, *(self._wait if complete else [])]
+            for bucket in complete:
+                start = Call(self._gradients[bucket].start, (), "send gradients", "exchange")
+                steps += [*self._sums[bucket], start]
+        return steps
+
+    def collect(self, bucket: int) -> list[Call]:
+        return [Call(self._gradients[bucket].wait, (), "wait for gradients", "exchange")]
+
+    def sum_parts(self, bucket: int, gradient: Array, columns: slice) -> list[Call]:
+        text = "gradient = tree_sum(those of the machines)"
+        return [tree_sum(gradient, self.parts[bucket][:, columns], self._machine_nodes, self._root, text)]
+
+    def agree(self) -> list[Call]:
+        return [self._agreement.call(), self._sum_tails(self._agreement.all_tails)]
+
+    def share(self) -> list[Call]:
+        """The first layer's parameters first: they are needed first."""
+        return [Call(traffic.start, (), "send parameters", "exchange") for traffic in reversed(self._parameters)]
+
+    def agree_and_share(self) -> list[Call]:
+        return [*self.share(), *self.agree()]
+
+    def settle(self) -> None:
+        for call in [call for bucket in range(len(self._buckets)) for call in self._arrive(bucket)]:
+            while call() == WAITING:
+                self.waiting()
+
+
+def _touches(call: Call, rows: Array) -> bool:
+    """Whether a call has an array that lies in one of these rows among its arguments."""
+    arrays = [argument for argument in call.arguments if isinstance(argument, np.ndarray)]
+    return any(np.may_share_memory(array, row) for array in arrays for row in rows)

@@ -1,0 +1,108 @@
+"""How the flat vectors are cut: into buckets that are exchanged one by one, and these into a slice for each rank."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from distprop.comm.communicator import Array, Communicator
+from distprop.comm.shards import Node, nodes_of_ranks, plan_depth, summation_plan
+from distprop.errors import UsageError
+from distprop.kernels import tree
+from distprop.kernels.norms import BLOCK
+from distprop.kernels.tape import Call
+
+TAIL = 2  # sums that travel with the gradient: loss, and the weight of what was classified right
+WORDS = 8  # integers that each rank tells all others in a step: a cache line
+BUCKET_BYTES = 1 << 18  # at least, of a bucket: large enough that its bytes take longer than its messages
+
+
+def check_ranks(size: int, shards: int) -> None:
+    """UsageError if there are more ranks than shards."""
+    if size > shards:
+        raise UsageError(
+            f"{size} ranks, but a minibatch has only {shards} shards: start at most {shards} ranks, "
+            f"or set shards = {size} or more under [training]"
+        )
+
+
+def cut_into_buckets(length: int, itemsize: int, layers: Sequence[int] = ()) -> tuple[slice, ...]:
+    """The buckets of a flat vector, the output layer's first, as the backward pass completes them.
+
+    They are cut where layers begin, at the next multiple of BLOCK. layers: the offsets of the layers' parameters.
+    """
+    buckets, stop = [], length
+    for layer in sorted(layers, reverse=True):
+        start = -(-layer // BLOCK) * BLOCK
+        if start > 0 and (stop - start) * itemsize >= BUCKET_BYTES:
+            buckets.append(slice(start, stop))
+            stop = start
+    return (*buckets, slice(0, stop))
+
+
+def cut_into_slices(bucket: slice, size: int) -> list[int]:
+    """Where a bucket is cut into one slice a rank: at multiples of BLOCK, so that a block has one owner."""
+    blocks = -(-(bucket.stop - bucket.start) // BLOCK)
+    return [min(bucket.stop, bucket.start + rank * blocks // size * BLOCK) for rank in range(size + 1)]
+
+
+def blocks_of(part: slice) -> slice:
+    """The blocks of a part of the flat vectors that starts at a block."""
+    return slice(part.start // BLOCK, -(-part.stop // BLOCK))
+
+
+def tree_sum(out: Array, parts: Array, nodes: Sequence[Node], root: Node, text: str) -> Call:
+    """out (L,) = the sum for `root` from parts (K, L), which are those of K nodes of the tree, in its order."""
+    plan = summation_plan(nodes, root)
+    scratch = np.empty((plan_depth(plan), tree.BLOCK), parts.dtype)
+    return Call(tree.tree_sum, (out, parts, plan, scratch), text, "exchange")
+
+
+def rows_of(by_group: Sequence[Sequence[Node]]) -> list[slice]:
+    """Where the nodes of each group of ranks are among those of all, in the groups' order."""
+    ends = np.cumsum([0, *map(len, by_group)]).tolist()
+    return [slice(first, last) for first, last in pairwise(ends)]
+
+
+class Sliced:
+    """What the ordered forms share: each rank owns a slice of every bucket."""
+
+    parts: tuple[Array, ...]
+    blocks: tuple[Array, ...]
+
+    def __init__(self, comm: Communicator, buckets: Sequence[slice], shards: int) -> None:
+        check_ranks(comm.size, shards)
+        self._comm, self._buckets, self._root = comm, tuple(buckets), (0, shards)
+        self._by_rank = nodes_of_ranks(comm.size, shards)
+        self._rows, self._all_nodes = rows_of(self._by_rank), [node for nodes in self._by_rank for node in nodes]
+        self.nodes = self._by_rank[comm.rank]
+        self._cuts = [cut_into_slices(bucket, comm.size) for bucket in buckets]
+        self.owned = tuple(self._slice(bucket, comm.rank) for bucket in range(len(buckets)))
+        self.totals = np.zeros(TAIL)
+        self.all_words = np.zeros((comm.size, WORDS), np.int64)
+
+    @property
+    def _length(self) -> int:
+        return int(self._buckets[0].stop)
+
+    def _slice(self, bucket: int, rank: int) -> slice:
+        """What a rank owns of a bucket."""
+        return slice(*self._cuts[bucket][rank : rank + 2])
+
+    def _sum_tails(self, tails: Array) -> Call:
+        text = "loss, correct = tree_sum(those of the nodes)"
+        return tree_sum(self.totals, tails, self._all_nodes, self._root, text)
+
+    def gather(self, mine: Array) -> Array:
+        """A whole vector (length,) of every rank's slices, `mine`, one behind the other: a collective."""
+        vector: Array = np.zeros(self._length, mine.dtype)
+        first = 0
+        for bucket, cuts, owned in zip(self._buckets, self._cuts, self.owned, strict=True):
+            last = first + owned.stop - owned.start
+            vector[owned] = mine[first:last]
+            self._comm.allgather_slices(vector[bucket], [cut - bucket.start for cut in cuts])
+            first = last
+        return vector
+
+    def waiting(self) -> None:
+        self._comm.check()
