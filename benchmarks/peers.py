@@ -11,7 +11,7 @@ from distprop.paths import cache_folder
 # The folder of each environment and what is in it. JAX lives alone: it wants its own versions of NumPy and SciPy.
 ENVIRONMENTS = {
     "peers": ("torch==2.13.0", "scikit-learn>=1.5"),
-    "peers-jax": ("jax>=0.10", "jaxlib>=0.10"),
+    "peers-jax": ("jax>=0.6", "jaxlib>=0.6"),
     "plots": ("matplotlib>=3.9",),
 }
 

@@ -108,17 +108,23 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
     return options
 
 
+def report(by_task: Mapping[Task, Measured], options: argparse.Namespace) -> Report:
+    title = "Training speed" + ("" if options.clock == "wall" else ", by the processes' own time")
+    peers = sorted({CONTESTANTS[side].environment for side in options.sides} - {""})
+    tables = [speed_table(by_task), profile_table(by_task)]
+    return Report(title, ABOUT, figures(by_task), tables, versions=versions_of(*peers))
+
+
 def main() -> None:
     options = options_of(sys.argv[1:])
-    by_task = {}
+    by_task: dict[Task, Measured] = {}
     for sizes, batch in options.networks:
         for optimizer in options.optimizers:
             task = Task(sizes, batch, optimizer, options.samples, options.clock)
             by_task[task] = measure(task, options)
-    title = "Training speed" + ("" if options.clock == "wall" else ", by the processes' own time")
-    peers = sorted({CONTESTANTS[side].environment for side in options.sides} - {""})
-    tables = [speed_table(by_task), profile_table(by_task)]
-    finish(Report(title, ABOUT, figures(by_task), tables, versions=versions_of(*peers)), options)
+            if options.json:  # what has been measured is worth keeping, whatever comes
+                report(by_task, options).save(options.json)
+    finish(report(by_task, options), options)
 
 
 if __name__ == "__main__":
