@@ -14,6 +14,7 @@ import random
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,8 @@ class _Cache(caching.FunctionCache):
         loaded = self._read(signature, target)
         if loaded is None:
             self._held = self._lock.open("w")
-            fcntl.flock(self._held, fcntl.LOCK_EX)
+            with suppress(OSError):  # a file system without locks: then two processes may do the same work
+                fcntl.flock(self._held, fcntl.LOCK_EX)
             loaded = self._read(signature, target)  # it may have come while we waited
             if loaded is not None:
                 self._held.close()
@@ -100,6 +102,8 @@ class _Cache(caching.FunctionCache):
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return True
+            except OSError:
+                return False
             return False
 
     def _read(self, signature: Any, target: Any) -> Any:
