@@ -1,0 +1,60 @@
+"""Several machines, as network namespaces of this one: ranks that talk by messages give the bits of one rank alone."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS))
+import hosts  # noqa: E402
+
+CONFIG = """
+seed = 3
+[data]
+train = "train.csv"
+columns = { target = "y" }
+[network]
+layers = [
+    { type = "dense", units = 300, activation = "relu" },
+    { type = "dense", units = 500, activation = "tanh" },
+    { type = "dense", units = 400, activation = "relu" },
+    { type = "dense", units = 3 },
+]
+loss = { type = "softmax_cross_entropy" }
+[optimizer]
+type = "adam"
+clip_norm = CLIP
+[training]
+epochs = 30
+batch_size = 150
+shards = 8
+"""
+
+
+@pytest.fixture(params=["0.5", "inf"])
+def config(request, tmp_path):
+    """Networks of several buckets. The last minibatch is ragged."""
+    rows = [f"{n % 7},{n * n % 11},{n * 13 % 17},{'abc'[n // 2 % 3]}" for n in range(400)]
+    (tmp_path / "train.csv").write_text("\n".join(["a,b,c,y", *rows]) + "\n")
+    clip = "" if request.param == "inf" else f"clip_norm = {request.param}"
+    (tmp_path / "small.toml").write_text(CONFIG.replace("clip_norm = CLIP", clip))
+    return "small.toml"
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(hosts.missing() is not None, reason=str(hosts.missing()))
+@pytest.mark.parametrize("slots", [(1, 1, 1), (2, 1, 3)])
+def test_any_number_of_machines_gives_the_bits_of_one_rank(distprop, run_command, config, slots):
+    def digest(run):
+        return distprop("digest", run).stdout.strip()
+
+    one = distprop("train", config, "-n", "1", "--run", "one")
+    assert one.returncode == 0, one.stderr
+    with hosts.hosts(len(slots)) as made:
+        places = ",".join(f"{name}:{count}" for name, count in zip(made.names, slots, strict=True))
+        train = [sys.executable, "-m", "distprop.cli", "train", config, "--hosts", places, "--run", "many"]
+        done = run_command(made.on(made.names[0], train), environment=made.environment, timeout_s=100)
+    assert done.returncode == 0, done.stderr
+    assert len(digest("one")) == 64 and digest("many") == digest("one")
