@@ -23,7 +23,7 @@ MAX_ROWS, LOW_ROWS, MAX_VECTORS = (6, 4, 4) if LONG_REGISTERS else (6, 4, 1)
 # Where masks are in the same registers as numbers, there is room for them only beside fewer rows.
 MASKED_ROWS = MAX_ROWS if LONG_REGISTERS else LOW_ROWS
 # A store costs as much as a multiply-add or more; so a whole group of shards, 2^TREE_LEVELS, is summed in registers.
-TREE_ROWS, TREE_LEVELS = (8, 2) if LONG_REGISTERS else (4, 1)
+TREE_ROWS, TREE_LEVELS = (8, 2) if LONG_REGISTERS else (4, 0)
 SUM_VECTORS = 4 if LONG_REGISTERS else 2  # of the tile of a single row
 
 
@@ -40,6 +40,7 @@ class _Tile(Emitter):
         self.rows = range(rows)
         self.places = list(product(range(rows), range(vectors)))
         self.masks = [self.first_lanes(builder.sub(columns, INT(j * self.lanes))) for j in range(vectors)]
+        self.is_whole = builder.icmp_signed("==", columns, INT(vectors * self.lanes))
         self.read_masks = [None] * vectors if reads_whole else self.masks
         self.sums = self.new_sums()
 
@@ -67,9 +68,12 @@ class _Tile(Emitter):
                 self.builder.store(self.fma(scalars[i], vectors[j], self.builder.load(total)), total)
 
     def store_sums(self, rows: list[ir.Value]) -> None:
-        """Backwards, so that where rows are repeated, epilogue was computed for the first of them remains."""
-        for i, j in reversed(self.places):
-            self.store(self.builder.load(self.sums[i, j]), self.at(rows[i], j * self.lanes), self.masks[j])
+        """Backwards, so that where rows are repeated, what was computed for the first of them remains."""
+        with self.builder.if_else(self.is_whole) as (whole, narrow):  # a store with a mask is slow where it is emulated
+            for branch, masks in ((whole, [None] * len(self.masks)), (narrow, self.masks)):
+                with branch:
+                    for i, j in reversed(self.places):
+                        self.store(self.builder.load(self.sums[i, j]), self.at(rows[i], j * self.lanes), masks[j])
 
     def apply(self, epilogue: ir.Value, y_rows: list[ir.Value]) -> None:
         """Change the sums as one of the codes above says; the derivatives look at y."""
