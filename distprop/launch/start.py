@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 UNEVEN = 1.1  # from here on it is worth saying which rank the others wait for
 
 WORKER = (sys.executable, "-m", "distprop.worker")
+MOST_COMPILERS = 8  # processes; there are some thirty kernels, of which a few take most of the time
 
 
 def train(config: Path, overrides: Sequence[str], folder: Path | None, place: Place, *, dry_run: bool = False) -> int:
@@ -77,11 +78,12 @@ def _launch(run: RunDirectory, place: Place, config: "Config", prepared: "Prepar
     command = rank_command(place, run.path)
     _warn_if_crowded(place)
     print(f"{run.path}: {counted(place.ranks or 1, 'rank')}", flush=True)
-    progress = Progress()
     with run.held():
         if not _compiled(place, config, prepared):
-            progress.note(COMPILING)
-            finish(compiling_command(place, run.path), run, processes=min(place.ranks or 1, available_cores().budget))
+            print(COMPILING, flush=True)
+            processes = min(place.ranks or 1, available_cores().budget, MOST_COMPILERS)
+            finish(compiling_command(place, run.path), run, processes)
+        progress = Progress()
         status = supervise(command, run, progress)
     progress.note(summary(run, status, time.monotonic() - began))
     return 0
