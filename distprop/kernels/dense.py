@@ -20,12 +20,13 @@ from distprop.kernels.matmul import (
     MAX_VECTORS,
     RELU,
     RELU_SLOPE,
-    SUM_VECTORS,
+    THIN_ROWS,
+    THIN_VECTORS,
     TREE_LEVELS,
     TREE_ROWS,
     product_tile,
     tree_panel,
-    tree_sum_tile,
+    tree_tile,
 )
 from distprop.kernels.vectors import VECTOR_BYTES, copy_panels, transpose_tile
 from distprop.kernels.views import flat
@@ -36,6 +37,7 @@ TILE_BYTES = MAX_VECTORS * VECTOR_BYTES  # of a row of the largest tile
 BLOCK_ROWS = 48  # whole tiles and whole vectors
 STRIP_BYTES = 8 * VECTOR_BYTES  # of a row of x, copied at a time
 BLOCK_BYTES = 1 << 20  # of d, a usual second cache
+THIN_BYTES = 3 * VECTOR_BYTES // 4  # of a row of d: with longer rows not many lanes are wasted
 # Copying a matrix to where a tile finds its part without gaps pays when each of its elements is used so often.
 WORTH_COPYING = 64
 COPIES_WEIGHTS = MAX_VECTORS == 1  # a panel of several vectors has few enough gaps
@@ -142,6 +144,32 @@ def _tree_products(dw, x, d, bounds, scratch):
                 )  # fmt: skip
 
 
+@pasted
+def _thin_tree_products(dw, x, d, bounds, scratch):
+    """dw^T = tree over shards of d^T x, for few outputs: lanes are inputs, so that none is wasted. Same bits."""
+    (inputs, outputs), columns = dw.shape, THIN_VECTORS * VECTOR_BYTES // dw.itemsize
+    dw, x, d = dw.reshape(dw.size), x.reshape(x.size), d.reshape(d.size)
+    block, stack = scratch[: THIN_ROWS * columns], scratch[THIN_ROWS * columns :]
+    for i in range(0, inputs, columns):
+        width = min(columns, inputs - i)
+        for o in range(0, outputs, THIN_ROWS):
+            height = min(THIN_ROWS, outputs - o)
+            tree_tile(
+                block, 0, height, columns, d, o, outputs, x, i, inputs, bounds, 0, bounds.size - 1, stack, 0, width
+            )
+            for n in range(height):
+                for j in range(width):
+                    dw[(i + j) * outputs + o + n] = block[n * columns + j]
+
+
+@pasted
+def _weights(dw, x, d, bounds, scratch):
+    if dw.shape[1] * dw.itemsize <= THIN_BYTES:
+        _thin_tree_products(dw, x, d, bounds, scratch)
+    else:
+        _tree_products(dw, x, d, bounds, scratch)
+
+
 @kernel
 def dense_backward_weights(dw, x, d, bounds, scratch):
     """dw (I, O) = tree over shards of x^T d.
@@ -150,7 +178,7 @@ def dense_backward_weights(dw, x, d, bounds, scratch):
     none; at least one shard.
     """
     _, rest = _zeros_first(scratch)
-    _tree_products(dw, x, d, bounds, rest)
+    _weights(dw, x, d, bounds, rest)
 
 
 @kernel
@@ -161,11 +189,13 @@ def dense_backward_params(dw, db, x, d, bounds, scratch):
     none; at least one shard.
     """
     one, rest = _zeros_first(scratch)
-    _tree_products(dw, x, d, bounds, rest)
-    one[0] = 1
-    d, columns = flat(d), SUM_VECTORS * VECTOR_BYTES // d.itemsize
+    _weights(dw, x, d, bounds, rest)
+    one[0] = 1  # a sum of rows is the product with ones, as 1 d is exact
+    d, columns = d.reshape(d.size), THIN_VECTORS * VECTOR_BYTES // d.itemsize
     for j in range(0, db.size, columns):
-        tree_sum_tile(db, j, d, j, db.size, bounds, 0, bounds.size - 1, one, 0, rest, 0, min(columns, db.size - j))
+        tree_tile(
+            db, j, 1, db.size, one, 0, 0, d, j, db.size, bounds, 0, bounds.size - 1, rest, 0, min(columns, db.size - j)
+        )
 
 
 @pasted

@@ -6,6 +6,7 @@ So no bit depends on the tile's shape, on how the product is cut into tiles or o
 All matrices are given as an array (of any shape), the offset of the first element and strides, all counted in elements.
 """
 
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -24,7 +25,7 @@ MAX_ROWS, LOW_ROWS, MAX_VECTORS = (6, 4, 4) if LONG_REGISTERS else (6, 4, 1)
 MASKED_ROWS = MAX_ROWS if LONG_REGISTERS else LOW_ROWS
 # A store costs as much as a multiply-add or more; so a whole group of shards, 2^TREE_LEVELS, is summed in registers.
 TREE_ROWS, TREE_LEVELS = (8, 2) if LONG_REGISTERS else (4, 0)
-SUM_VECTORS = 4 if LONG_REGISTERS else 2  # of the tile of a single row
+THIN_ROWS, THIN_VECTORS = (2, 4) if LONG_REGISTERS else (4, 1)  # of a tile for a few rows of c
 
 
 class _Tile(Emitter):
@@ -134,7 +135,7 @@ class _Tile(Emitter):
             self.builder.store(self.builder.fadd(self.load(address), self.builder.load(total)), total)
 
 
-def _product(builder: ir.IRBuilder, kind: ir.Type, rows: int, vectors: int, arguments: list[ir.Value]) -> None:
+def _product(rows: int, vectors: int, builder: ir.IRBuilder, kind: ir.Type, arguments: list[ir.Value]) -> None:
     c, count, ldc, start, a, a_row, b, b_k, depth, columns, epilogue, y = arguments
     tile = _Tile(builder, kind, rows, vectors, columns, reads_whole=rows > MASKED_ROWS)
     tile.start_from(start)
@@ -155,27 +156,25 @@ def _products(builder: ir.IRBuilder, kind: ir.Type, arguments: list[ir.Value]) -
         block = builder.append_basic_block("tile")
         switch.add_case(INT(2 * number + low), block)
         builder.position_at_end(block)
-
-        def body(b: ir.IRBuilder, k: ir.Type, v: list[ir.Value], shape: tuple[int, int] = (rows, number)) -> None:
-            _product(b, k, *shape, v)
-
-        builder.call(function(builder.module, f"product_{rows}x{number}", kind, arguments, body), arguments)
+        tile = partial(_product, rows, number)
+        builder.call(function(builder.module, f"product_{rows}x{number}", kind, arguments, tile), arguments)
         builder.branch(done)
     builder.position_at_end(done)
 
 
 def _tree_product(
-    builder: ir.IRBuilder, kind: ir.Type, rows: int, vectors: int, reads_whole: bool, arguments: list[ir.Value]
+    rows: int, vectors: int, reads_whole: bool, builder: ir.IRBuilder, kind: ir.Type, arguments: list[ir.Value]
 ) -> None:
     """The tree over the shards: the lower levels of a group of shards in registers, those above on a stack."""
     c, count, ldc, a, a_k, b, b_k, bounds, shards, stack, columns = arguments
     tile = _Tile(builder, kind, rows, vectors, columns, reads_whole)
     levels = [tile.new_sums() for _ in range(TREE_LEVELS)]
+    a_columns = [tile.at(a, i) for i in tile.rows] if reads_whole else tile.row_starts(a, INT(1), rows, count)
     bounds = builder.bitcast(bounds, INT.as_pointer())
 
     def sum_shard(shard: ir.Value) -> None:
         first, end = (builder.load(builder.gep(bounds, [builder.add(shard, INT(i))])) for i in range(2))
-        starts = [tile.at(a, builder.mul(first, a_k), i) for i in tile.rows]
+        starts = [tile.at(column, builder.mul(first, a_k)) for column in a_columns]
         tile.start_from_zero()
         tile.accumulate(starts, a_k, tile.at(b, builder.mul(first, b_k)), b_k, builder.sub(end, first))
 
@@ -206,23 +205,6 @@ def _tree_product(
                 tile.push(stack, builder.sub(pending, merges))
 
 
-@intrinsic
-def product_tile(
-    typing_context,
-    c, at_c, rows, ldc, start, at_start, a, at_a, a_row, b, at_b, b_k, depth, columns, epilogue, y, at_y,
-):  # fmt: skip
-    """c[i, j] = f(start[j] + sum over k < depth of a[i, k] b[k, j]), for i < rows, j < columns.
-
-    rows <= MAX_ROWS; unless columns are whole vectors, rows <= MASKED_ROWS.
-
-    f is one of IDENTITY, RELU, ...; y has c's strides and is read by derivatives only.
-    Strides: ldc, a_row from row to row, b_k from k to k. The rows of all matrices are contiguous.
-    """
-    n = types.intp
-    signature = types.void(c, n, n, n, start, n, a, n, n, b, n, n, n, n, n, y, n)
-    return signature, lambda *context: call(*context, "product", _products)
-
-
 def _tree_panel(builder: ir.IRBuilder, kind: ir.Type, arguments: list[ir.Value]) -> None:
     """Tile by tile down the rows of c, which are the columns of a."""
     c, rows, ldc, a, a_panel, b, b_k, bounds, shards, stack, columns = arguments
@@ -234,13 +216,23 @@ def _tree_panel(builder: ir.IRBuilder, kind: ir.Type, arguments: list[ir.Value])
         left = builder.sub(rows, first)
         at_a, at_c = emit.at(a, builder.mul(panel, a_panel), column), emit.at(c, builder.mul(first, ldc))
         tile_arguments = [at_c, left, ldc, at_a, INT(emit.lanes), b, b_k, bounds, shards, stack, columns]
-        _tree_product(builder, kind, TREE_ROWS, 1, True, tile_arguments)
+        _tree_product(TREE_ROWS, 1, True, builder, kind, tile_arguments)
 
 
-def _tree_sum(builder: ir.IRBuilder, kind: ir.Type, arguments: list[ir.Value]) -> None:
-    c, b, b_k, bounds, shards, one, stack, columns = arguments
-    row = [c, INT(1), INT(0), one, INT(0), b, b_k, bounds, shards, stack, columns]
-    _tree_product(builder, kind, 1, SUM_VECTORS, False, row)
+@intrinsic
+def product_tile(
+    typing_context,
+    c, at_c, rows, ldc, start, at_start, a, at_a, a_row, b, at_b, b_k, depth, columns, epilogue, y, at_y,
+):  # fmt: skip
+    """c[i, j] = f(start[j] + sum over k < depth of a[i, k] b[k, j]), for i < rows, j < columns.
+
+    rows <= MAX_ROWS; unless columns are whole vectors, rows <= MASKED_ROWS. f is one of IDENTITY, RELU, ...; y has c's
+    strides and is read by derivatives only. Strides: ldc, a_row from row to row, b_k from k to k. The rows of all
+    matrices are contiguous.
+    """
+    n = types.intp
+    signature = types.void(c, n, n, n, start, n, a, n, n, b, n, n, n, n, n, y, n)
+    return signature, lambda *context: call(*context, "product", _products)
 
 
 @intrinsic
@@ -261,13 +253,15 @@ def tree_panel(
 
 
 @intrinsic
-def tree_sum_tile(
-    typing_context, c, at_c, b, at_b, b_k, bounds, at_bounds, shards, one, at_one, stack, at_stack, columns
-):
-    """c[j] = tree over shards s of (sum over bounds[s] <= k < bounds[s + 1] of b[k, j]).
+def tree_tile(
+    typing_context,
+    c, at_c, rows, ldc, a, at_a, a_k, b, at_b, b_k, bounds, at_bounds, shards, stack, at_stack, columns,
+):  # fmt: skip
+    """As tree_panel, for rows <= THIN_ROWS and columns up to THIN_VECTORS vectors. Nothing beyond them is read.
 
-    For columns up to SUM_VECTORS vectors. one[at_one] is 1: a sum of rows is the product with ones, as 1 b is exact.
+    a_k and b_k: strides from k to k; the columns of both are contiguous.
     """
     n = types.intp
-    signature = types.void(c, n, b, n, n, bounds, n, n, one, n, stack, n, n)
-    return signature, lambda *context: call(*context, "tree_sum", _tree_sum)
+    signature = types.void(c, n, n, n, a, n, n, b, n, n, bounds, n, n, stack, n, n)
+    body = partial(_tree_product, THIN_ROWS, THIN_VECTORS, False)
+    return signature, lambda *context: call(*context, "tree_tile", body)

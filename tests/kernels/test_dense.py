@@ -169,7 +169,7 @@ def test_the_gradient_of_the_input_is_one_chain_over_the_outputs_times_the_slope
         [1, 3, 8, 9, 9, 12, 17, 31],
     ],
 )
-@pytest.mark.parametrize(("i", "o"), [(1, 1), (5, 3), (33, 10), (7, 65), (20, 129), (7, 32), (70, 35)])
+@pytest.mark.parametrize(("i", "o"), [(1, 1), (5, 3), (33, 10), (7, 65), (20, 129), (7, 32), (70, 35), (130, 2)])
 def test_the_gradients_of_the_parameters_sum_the_shards_over_the_tree(i, o, bounds, dtype):
     x, d, rows = numbers((31, i), dtype), numbers((31, o), dtype), np.array(bounds)
     dw, db = run(dense.dense_backward_params, [(i, o), (o,)], x, d, rows, layer=(i, o), shards=len(bounds) - 1)

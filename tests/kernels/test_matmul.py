@@ -13,11 +13,12 @@ from distprop.kernels.matmul import (
     MAX_VECTORS,
     RELU,
     RELU_SLOPE,
-    SUM_VECTORS,
+    THIN_ROWS,
+    THIN_VECTORS,
     TREE_ROWS,
     product_tile,
     tree_panel,
-    tree_sum_tile,
+    tree_tile,
 )
 from distprop.kernels.vectors import VECTOR_BYTES
 
@@ -37,13 +38,13 @@ def one_product(rows, c, start, a, b, depth, columns, epilogue, y):
 
 
 @numba.njit
-def one_tree(rows, c, a, a_panel, b, bounds, stack, columns):
+def one_panel(rows, c, a, a_panel, b, bounds, stack, columns):
     tree_panel(c, 3, rows, 100, a, 0, a_panel, b, 0, 64, bounds, 0, bounds.size - 1, stack, 0, columns)
 
 
 @numba.njit
-def one_sum(c, b, bounds, one, stack, columns):
-    tree_sum_tile(c, 3, b, 0, 64, bounds, 0, bounds.size - 1, one, 0, stack, 0, columns)
+def one_tree(rows, c, a, a_k, b, bounds, stack, columns):
+    tree_tile(c, 3, rows, 100, a, 1, a_k, b, 1, 66, bounds, 0, bounds.size - 1, stack, 0, columns)
 
 
 def small_integers(shape, dtype, seed=0):
@@ -87,26 +88,30 @@ def test_what_is_done_to_the_sums_keeps_signs_of_zero_infinities_and_nan(epilogu
 
 
 @pytest.mark.parametrize("dtype", TYPES)
-def test_every_tree_writes_its_elements_and_no_others(dtype):
+def test_every_panel_of_trees_writes_its_elements_and_no_others(dtype):
     panels, b = small_integers((3, 30, lanes(dtype)), dtype), small_integers((30, 64), dtype, 1)
     a = np.hstack(panels)  # (30, 3 lanes)
     bounds, stack = np.array([0, 3, 3, 5, 9, 10, 14, 20, 21, 22, 30]), np.empty(4 * 8 * lanes(dtype), dtype)
     for rows in range(1, 2 * lanes(dtype) + TREE_ROWS + 1):
         for columns in range(1, lanes(dtype) + 1, 1 if rows <= TREE_ROWS else 5):
             c = np.full((rows + 1) * 100, np.nan, dtype)
-            one_tree(rows, c, panels.reshape(-1), panels[0].size, b.reshape(-1), bounds, stack, columns)
+            one_panel(rows, c, panels.reshape(-1), panels[0].size, b.reshape(-1), bounds, stack, columns)
             expected = np.full_like(c, np.nan).reshape(-1, 100)
             expected[:rows, 3 : 3 + columns] = a[:, :rows].T @ b[:, :columns]
             np.testing.assert_array_equal(c.reshape(-1, 100), expected)
 
 
 @pytest.mark.parametrize("dtype", TYPES)
-def test_every_sum_of_rows_writes_its_elements_and_no_others(dtype):
-    b, one = small_integers((64, 64), dtype), np.ones(1, dtype)
-    bounds, stack = np.array([2, 3, 3, 5, 9, 10, 30]), np.empty(4 * 8 * lanes(dtype), dtype)
-    for columns in range(1, SUM_VECTORS * lanes(dtype) + 1):
-        c = np.full(100, np.nan, dtype)
-        one_sum(c, b.reshape(-1), bounds, one, stack, columns)
-        expected = np.full_like(c, np.nan)
-        expected[3 : 3 + columns] = b[2:30, :columns].sum(axis=0)
-        np.testing.assert_array_equal(c, expected)
+def test_every_thin_tree_writes_its_elements_and_reads_and_writes_no_others(dtype):
+    widest = THIN_VECTORS * lanes(dtype)
+    bounds, stack = np.array([2, 3, 3, 5, 9, 10, 12, 17, 20, 30]), np.empty(4 * 8 * lanes(dtype), dtype)
+    for rows in range(1, THIN_ROWS + 1):
+        for columns in range(1, widest + 1):
+            a, b = np.full((30, 6), np.nan, dtype), np.full((30, 66), np.nan, dtype)
+            a[2:, 1 : 1 + rows] = small_integers((28, rows), dtype)
+            b[2:, 1 : 1 + columns] = small_integers((28, columns), dtype, 1)
+            c = np.full((rows + 1) * 100, np.nan, dtype)
+            one_tree(rows, c, a.reshape(-1), 6, b.reshape(-1), bounds, stack, columns)
+            expected = np.full_like(c, np.nan).reshape(-1, 100)
+            expected[:rows, 3 : 3 + columns] = a[2:, 1 : 1 + rows].T @ b[2:, 1 : 1 + columns]
+            np.testing.assert_array_equal(c.reshape(-1, 100), expected)
