@@ -12,7 +12,7 @@ def compiled_mark(config: Config, data: Dataset, validation: Dataset | None, ran
     Two ranks call what any larger number calls; on several machines three, two of which share memory.
     """
     what = (config.network, config.optimizer, config.dtype, config.training.exchange, _types(data), _types(validation))
-    text = f"{what} {min(ranks, 2 if one_machine else 3)} {one_machine}"
+    text = f"{what} {config.training.accumulate > 1} {min(ranks, 2 if one_machine else 3)} {one_machine}"
     return f"compiled-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 

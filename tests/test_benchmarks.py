@@ -141,13 +141,13 @@ def test_hosts_know_each_other_by_name_and_nothing_of_them_is_left() -> None:
 
 
 NAMES = (
-    "steps",
+    pytest.param("steps", marks=pytest.mark.peers),
+    pytest.param("fashion", marks=pytest.mark.peers),
     "matmul",
     "matmul64",
     "exchange",
     "overlap",
     "mapped",
-    "fashion",
     "startup",
     "resident",
     "memory",

@@ -15,8 +15,8 @@ from distprop.kernels.tape import Call
 class Allreduce(Sliced):
     """A plain MPI_Allreduce and the whole update on every rank: the yardstick."""
 
-    def __init__(self, comm: Communicator, length: int, shards: int, dtype: npt.DTypeLike) -> None:
-        super().__init__(comm, [slice(0, length)], shards)
+    def __init__(self, comm: Communicator, length: int, shards: int, dtype: npt.DTypeLike, passes: int) -> None:
+        super().__init__(comm, [slice(0, length)], shards, passes)
         self.owned = (slice(0, length),)
         self.params = np.zeros(length, dtype)
         self.partials = np.zeros((len(self.nodes), length), dtype)

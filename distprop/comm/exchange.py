@@ -29,7 +29,7 @@ from distprop.kernels.tape import Call
 class Exchange(Protocol):
     """One step's communication. The flat vectors are exchanged in buckets, one or more.
 
-    nodes: this rank's canonical nodes of the tree over shards, one partial gradient each.
+    nodes: this rank's canonical nodes of the tree over shards, one partial gradient each, in ascending order.
     owned: of each bucket, the slice of the flat vectors that this rank updates.
     params (length,): the parameters, which all ranks see alike after `settle`.
 
@@ -91,11 +91,20 @@ class Exchange(Protocol):
 
 
 def make_exchange(
-    form: str, comm: Communicator, length: int, shards: int, dtype: npt.DTypeLike, layers: Sequence[int] = ()
+    form: str,
+    comm: Communicator,
+    length: int,
+    shards: int,
+    dtype: npt.DTypeLike,
+    layers: Sequence[int] = (),
+    passes: int = 1,
 ) -> Exchange:
-    """The exchange that training.exchange names: "ordered" or "allreduce". layers: where their parameters begin."""
+    """The exchange that training.exchange names: "ordered" or "allreduce".
+
+    layers: where their parameters begin. passes: in how many a rank computes its shards, see `passes_of`.
+    """
     if form == "allreduce":
-        return Allreduce(comm, length, shards, dtype)
+        return Allreduce(comm, length, shards, dtype, passes)
     if comm.shares_memory:
-        return Shared(comm, length, shards, dtype)
-    return Machines(comm, cut_into_buckets(length, np.dtype(dtype).itemsize, layers), shards, dtype)
+        return Shared(comm, length, shards, dtype, passes)
+    return Machines(comm, cut_into_buckets(length, np.dtype(dtype).itemsize, layers), shards, dtype, passes)

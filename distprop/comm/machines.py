@@ -26,8 +26,10 @@ from distprop.kernels.tape import Call
 class Machines(Sliced):
     """Several machines, with any number of ranks each."""
 
-    def __init__(self, comm: Communicator, buckets: Sequence[slice], shards: int, dtype: npt.DTypeLike) -> None:
-        super().__init__(comm, buckets, shards)
+    def __init__(
+        self, comm: Communicator, buckets: Sequence[slice], shards: int, dtype: npt.DTypeLike, passes: int
+    ) -> None:
+        super().__init__(comm, buckets, shards, passes)
         self._firsts = list(accumulate(comm.machines, initial=0))
         self._here = next(m for m, first in enumerate(self._firsts[1:]) if comm.rank < first)
         self._local = range(self._firsts[self._here], self._firsts[self._here + 1])
@@ -90,8 +92,8 @@ class Machines(Sliced):
         return self._traffic(sends, receives)
 
     def _summed_here(self, bucket: int, columns: slice) -> Array:
-        """The sums (nodes, columns) of this machine's parts; where one rank is alone they are its partial gradients."""
-        if len(self._local) == 1:
+        """The sums (nodes, columns) of this machine's parts, which may be the partial gradients of one rank alone."""
+        if self.nodes == self._sent_nodes:
             sums: Array = self.partials[:, columns]
             return sums
         sums = np.zeros((len(self._sent_nodes), columns.stop - columns.start), self.partials.dtype)

@@ -42,9 +42,17 @@ def canonical_nodes(run: Node, node: Node) -> tuple[Node, ...]:
     return canonical_nodes(run, left) + canonical_nodes(run, right)
 
 
-def nodes_of_ranks(size: int, shards: int) -> tuple[tuple[Node, ...], ...]:
-    """The canonical nodes of every rank."""
-    return tuple(canonical_nodes(owned_shards(rank, size, shards), (0, shards)) for rank in range(size))
+def passes_of(run: Node, passes: int) -> tuple[Node, ...]:
+    """A rank's run of shards cut into at most `passes` runs, which it computes one after the other."""
+    length = run[1] - run[0]
+    count = min(passes, length)
+    return tuple((run[0] + i * length // count, run[0] + (i + 1) * length // count) for i in range(count))
+
+
+def nodes_of_ranks(size: int, shards: int, passes: int = 1) -> tuple[tuple[Node, ...], ...]:
+    """The canonical nodes of every rank, pass by pass."""
+    runs = [passes_of(owned_shards(rank, size, shards), passes) for rank in range(size)]
+    return tuple(tuple(node for run in of_rank for node in canonical_nodes(run, (0, shards))) for of_rank in runs)
 
 
 def summation_plan(nodes: Sequence[Node], root: Node) -> npt.NDArray[np.int32]:

@@ -22,8 +22,8 @@ def wait_calls(arrivals: Array, ranks: int) -> list[Call]:
 class Shared(Sliced):
     """All ranks on one machine: there is nothing to send, so there is one bucket."""
 
-    def __init__(self, comm: Communicator, length: int, shards: int, dtype: npt.DTypeLike) -> None:
-        super().__init__(comm, [slice(0, length)], shards)
+    def __init__(self, comm: Communicator, length: int, shards: int, dtype: npt.DTypeLike, passes: int) -> None:
+        super().__init__(comm, [slice(0, length)], shards, passes)
         nodes, mine, (owned,) = len(self._all_nodes), self._rows[comm.rank], self.owned
         self.params = comm.shared_zeros((length,), dtype)
         every_part = comm.shared_zeros((nodes, length), dtype)

@@ -70,10 +70,10 @@ class Sliced:
     parts: tuple[Array, ...]
     blocks: tuple[Array, ...]
 
-    def __init__(self, comm: Communicator, buckets: Sequence[slice], shards: int) -> None:
+    def __init__(self, comm: Communicator, buckets: Sequence[slice], shards: int, passes: int) -> None:
         check_ranks(comm.size, shards)
         self._comm, self._buckets, self._root = comm, tuple(buckets), (0, shards)
-        self._by_rank = nodes_of_ranks(comm.size, shards)
+        self._by_rank = nodes_of_ranks(comm.size, shards, passes)
         self._rows, self._all_nodes = rows_of(self._by_rank), [node for nodes in self._by_rank for node in nodes]
         self.nodes = self._by_rank[comm.rank]
         self._cuts = [cut_into_slices(bucket, comm.size) for bucket in buckets]

@@ -54,13 +54,13 @@ def write_config(config: Config, path: Path) -> None:
 def config_digest(config: Config) -> str:
     """SHA-256 (hexadecimal) of all that the trained model depends on besides the data.
 
-    Where ranks run, when checkpoints are written, how often a line is logged, and where the data files lie don't count.
+    What the model doesn't depend on doesn't count: where ranks run, when checkpoints are written, where data files lie.
     """
     tree = _tree(resolve(config, Path("/")))
     for table in ("launch", "checkpoint"):
         del tree[table]
-    del tree["training"]["log_every"]
-    tree["training"].pop("timeline", None)
+    for key in ("log_every", "timeline", "accumulate"):
+        tree["training"].pop(key, None)
     tree["data"] |= {key: _without_paths(tree["data"].get(key)) for key in ("train", "validation")}
     text = json.dumps(tree, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode("ascii")).hexdigest()

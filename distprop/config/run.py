@@ -53,6 +53,10 @@ class Training:
     """How gradients are summed: in a fixed order, with the same bits on any number of ranks; or by MPI_Allreduce, for
     comparison.
     """
+    accumulate: Count = 1
+    """Compute a minibatch in so many passes, at most one a shard, whose gradients are accumulated before the exchange
+    and the update: then the values between layers need less memory. The model doesn't depend on it.
+    """
     monitor: Literal["auto", "loss", "validation_loss", "validation_accuracy"] = "auto"
     """The number that decides on the best model, early stopping and the plateau schedule; auto: validation_loss if
     there is validation data, loss otherwise.

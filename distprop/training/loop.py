@@ -109,7 +109,10 @@ class Training:
         class_weights = target.class_weights(encoding, config.dtype)
         constants, length = self.model.constants(), self.model.layout.length
         layers = [parameter.offset for parameter in self.model.layout.parameters if parameter.is_weight]
-        self._exchange: Exchange = make_exchange(config.training.exchange, comm, length, shards, config.dtype, layers)
+        passes = config.training.accumulate
+        self._exchange: Exchange = make_exchange(
+            config.training.exchange, comm, length, shards, config.dtype, layers, passes
+        )
         self.model = replace(self.model, params=self._exchange.params)
         run = owned_shards(comm.rank, comm.size, shards)
         self._minibatches = Minibatches(
@@ -119,7 +122,7 @@ class Training:
         self._updater = Updater(config.optimizer, self.model.layout, self._exchange.owned, config.dtype)
         self._step = Step(
             self.model.graph, self.model.layout, constants, self._minibatches, self._exchange, self._updater,
-            shards, config.seed,
+            shards, config.seed, passes,
         )  # fmt: skip
         self._evaluator = validation is not None and Evaluator(
             self.model.graph, self.model.named(), constants, validation, target, comm, config.dtype, class_weights,

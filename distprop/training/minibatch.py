@@ -21,7 +21,7 @@ class Minibatches:
     """Gathers minibatches into arrays of its own, by calls that become part of a tape.
 
     indices, weights: (B,) of the whole minibatch; total_weight (1,) float64: their sum; scale (1,): 1 / total_weight.
-    Of this rank's rows: labels (N,), targets (N,) or (N, O).
+    Of the rows gathered last: labels (N,), targets (N,) or (N, O).
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Minibatches:
         self.weights = np.ones(largest, dtype)
         self.total_weight, self.scale = np.zeros(1), np.zeros(1, dtype)
         self._all_labels = np.zeros(largest, np.int32)
-        most = max(self.owned_rows(samples)[1] - self.owned_rows(samples)[0] for samples in self.sizes())
+        most = max(self.rows(samples).stop - self.rows(samples).start for samples in self.sizes())
         self.most_rows = most
         self.labels = np.zeros(most, np.int32)
         self.targets = target.rows(most, dtype)
@@ -66,14 +66,10 @@ class Minibatches:
         whole = len(self.data) // self.batch_size
         return whole - number if number < whole else 1
 
-    def owned_rows(self, samples: int) -> tuple[int, int]:
-        """This rank's rows [first, last) of a minibatch of so many samples."""
-        bounds = shard_bounds(samples, self._shards)
-        return int(bounds[self._run[0]]), int(bounds[self._run[1]])
-
     def rows(self, samples: int) -> slice:
         """This rank's rows of a minibatch of so many samples."""
-        return slice(*self.owned_rows(samples))
+        bounds = shard_bounds(samples, self._shards)
+        return slice(int(bounds[self._run[0]]), int(bounds[self._run[1]]))
 
     def choose(self, samples: int, clock: Array) -> list[Call]:
         """Find the samples of the epoch clock[EPOCH]'s minibatch that begins at clock[FIRST], and their weights."""
@@ -111,9 +107,9 @@ class Minibatches:
             ]
         return [*calls, Call(set_scale, (self.scale, self.total_weight, weights), "scale = 1 / sum(weights)", "data")]
 
-    def gather(self, samples: int, features: Array) -> list[Call]:
-        """features (N, F) = this rank's samples, and their labels and targets."""
-        indices = self.indices[self.rows(samples)]
+    def gather(self, rows: slice, features: Array) -> list[Call]:
+        """features (N, F) = the samples of some rows of the minibatch, and their labels and targets."""
+        indices = self.indices[rows]
         labels, targets = self.labels[: len(indices)], self.targets[: len(indices)]
-        rows = Call(gather.gather_rows, (features, self._matrix, indices), "input = gather_rows(indices)", "data")
-        return [rows, *self.target.gather(targets, labels, self.data, indices)]
+        inputs = Call(gather.gather_rows, (features, self._matrix, indices), "input = gather_rows(indices)", "data")
+        return [inputs, *self.target.gather(targets, labels, self.data, indices)]

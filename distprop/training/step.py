@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from distprop.comm.exchange import Exchange
-from distprop.comm.shards import shard_bounds
+from distprop.comm.shards import Node, passes_of, shard_bounds
 from distprop.comm.slices import TAIL, blocks_of
 from distprop.errors import NonFiniteError
 from distprop.kernels.metrics import correct_weights
@@ -75,25 +75,31 @@ class Step:
         updater: Updater,
         shards: int,
         seed: int,
+        passes: int = 1,
     ) -> None:
         self.graph, self.layout, self.constants, self.params = graph, layout, constants, exchange.params
         self.minibatches, self.exchange, self.updater = minibatches, exchange, updater
         self._shards, self._seed = shards, seed
+        self._runs = passes_of((exchange.nodes[0][0], exchange.nodes[-1][1]), passes)
         self._clock, self._rates = np.zeros(CLOCK, np.int64), np.zeros(MOST_STEPS)
         self._sums, self._norm = np.zeros(3), np.zeros(1)
-        self._buffers = Buffers(minibatches.most_rows, self.params.dtype)
-        self._losses = np.zeros(minibatches.most_rows, self.params.dtype)
-        self._row_sums = np.zeros((minibatches.most_rows, TAIL))
+        all_rows = [self._rows(samples, run) for samples in minibatches.sizes() for run in self._runs]
+        most_rows = max(rows.stop - rows.start for rows in all_rows)
+        self._buffers = Buffers(most_rows, self.params.dtype)
+        self._losses = np.zeros(most_rows, self.params.dtype)
+        self._row_sums = np.zeros((most_rows, TAIL))
         self._tree_levels = np.zeros((shards.bit_length(), TAIL))
         sizes = [parts.shape[1] if len(parts) > 1 else 0 for parts in exchange.parts]
         self._gradients = [np.zeros(size, self.params.dtype) for size in sizes]
-        self._programs = {samples: self._program(samples) for samples in minibatches.sizes()}
+        self._programs = {
+            samples: [self._program(samples, run) for run in self._runs] for samples in minibatches.sizes()
+        }
         self._tapes: dict[int, Tape] = {}
 
     @property
     def program(self) -> Program:
-        """The program of a full minibatch."""
-        return self._programs[max(self._programs)]
+        """The program of a full minibatch, or of its first pass."""
+        return self._programs[max(self._programs)][0]
 
     @property
     def seconds(self) -> dict[str, float]:
@@ -141,18 +147,23 @@ class Step:
             int(exchange.all_words[0, PATIENCE]), exchange.all_words[:, NANOSECONDS] * 1e-9,
         )  # fmt: skip
 
-    def _bounds(self, samples: int) -> list[npt.NDArray[np.int64]]:
-        """The row offsets of each node's shards, among this rank's rows."""
+    def _rows(self, samples: int, run: Node) -> slice:
+        """The rows of a run of shards in a minibatch of so many samples."""
         offsets = shard_bounds(samples, self._shards)
-        first, _ = self.minibatches.owned_rows(samples)
-        return [offsets[node[0] : node[1] + 1] - first for node in self.exchange.nodes]
+        return slice(int(offsets[run[0]]), int(offsets[run[1]]))
 
-    def _program(self, samples: int) -> Program:
-        """The program for a minibatch of so many samples, bound to this rank's part of it."""
-        rows = self.minibatches.rows(samples)
+    def _bounds(self, samples: int, run: Node) -> dict[int, npt.NDArray[np.int64]]:
+        """For each node of a run, by its number, the row offsets of its shards among the run's rows."""
+        offsets = shard_bounds(samples, self._shards) - self._rows(samples, run).start
+        nodes = enumerate(self.exchange.nodes)
+        return {n: offsets[first : last + 1] for n, (first, last) in nodes if run[0] <= first and last <= run[1]}
+
+    def _program(self, samples: int, run: Node) -> Program:
+        """The program for a run of shards of a minibatch of so many samples."""
+        rows, bounds = self._rows(samples, run), self._bounds(samples, run)
         gradients = Gradients(
-            partials=[self.layout.views(vector) for vector in self.exchange.partials],
-            bounds=self._bounds(samples),
+            partials=[self.layout.views(self.exchange.partials[node]) for node in bounds],
+            bounds=list(bounds.values()),
             indices=self.minibatches.indices[rows],
             clock=self._clock[STEP : STEP + 1],
             seed=self._seed,
@@ -163,9 +174,7 @@ class Step:
     def _calls(self, samples: int) -> list[Call]:
         """The whole walk."""
         minibatches, exchange, updater = self.minibatches, self.exchange, self.updater
-        program = self._programs[samples]
-        calls = minibatches.choose(samples, self._clock) + minibatches.gather(samples, program.input)
-        calls += self._learning(program, samples)
+        calls = minibatches.choose(samples, self._clock) + self._learning(samples)
         prepare = updater.prepare(self._rates, self._clock, self._norm)
         check = Call(
             check_finite,
@@ -185,24 +194,36 @@ class Step:
         arguments = (self._sums, self._clock, exchange.totals, minibatches.total_weight, samples)
         return [*calls, Call(finish_step, arguments, "sums += loss, correct, weight", "update")]
 
-    def _learning(self, program: Program, samples: int) -> list[Call]:
-        """Forward, loss, backward: fills the partial gradients and the tails."""
-        minibatches, rows = self.minibatches, self.minibatches.rows(samples)
+    def _learning(self, samples: int) -> list[Call]:
+        """Gather, forward, loss, backward, pass by pass: fills the partial gradients and the tails."""
+        minibatches, exchange = self.minibatches, self.exchange
+        before, after = [], []
+        for number, (run, program) in enumerate(zip(self._runs, self._programs[samples], strict=True)):
+            gather = minibatches.gather(self._rows(samples, run), program.input)
+            if number == 0:
+                before = [*gather, *program.forward]
+            else:
+                after += [*gather, *program.forward]
+            after += [*self._loss(program, samples, run), *program.backward]
+        return [*exchange.forward(before), *exchange.backward(after)]
+
+    def _loss(self, program: Program, samples: int, run: Node) -> list[Call]:
+        """The loss and its gradient, and the sums of a run's nodes."""
+        minibatches, rows = self.minibatches, self._rows(samples, run)
         count, weights = rows.stop - rows.start, minibatches.weights[rows]
         losses, sums = self._losses[:count], self._row_sums[:count]
         targets = minibatches.targets[:count]
         calls = [
-            *self.exchange.forward(program.forward),
             minibatches.target.loss_call(program, losses, targets, weights, minibatches.scale),
             Call(copy_losses, (sums[:, 0], losses), "sums = losses", "forward"),
         ]
         if minibatches.target.classes:
             arguments = (sums[:, 1], program.output, minibatches.labels[:count], weights)
             calls.append(Call(correct_weights, arguments, "sums += weights of what is right", "forward"))
-        for tail, bounds in zip(self.exchange.tails, self._bounds(samples), strict=True):
-            given = (tail, self._row_sums, bounds, self._tree_levels)
+        for node, bounds in self._bounds(samples, run).items():
+            given = (self.exchange.tails[node], self._row_sums, bounds, self._tree_levels)
             calls.append(Call(column_sums, given, "loss, correct = column_sums(sums)", "forward"))
-        return [*calls, *self.exchange.backward(program.backward)]
+        return calls
 
     @property
     def _buckets(self) -> range:

@@ -10,6 +10,7 @@ from distprop.comm.shards import (
     canonical_nodes,
     nodes_of_ranks,
     owned_shards,
+    passes_of,
     plan_depth,
     shard_bounds,
     summation_plan,
@@ -96,3 +97,10 @@ def test_shards_part_any_number_of_samples_evenly(samples, shards):
     assert bounds.dtype == np.int64 and bounds[0] == 0 and bounds[-1] == samples and len(bounds) == shards + 1
     counts = np.diff(bounds)
     assert counts.min() >= 0 and counts.max() - counts.min() <= 1
+
+
+@pytest.mark.parametrize(("run", "passes", "expected"), [
+    ((0, 8), 1, ((0, 8),)), ((3, 8), 2, ((3, 5), (5, 8))), ((4, 7), 9, ((4, 5), (5, 6), (6, 7))),
+])  # fmt: skip
+def test_a_run_of_shards_is_cut_into_passes(run, passes, expected):
+    assert passes_of(run, passes) == expected

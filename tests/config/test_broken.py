@@ -13,7 +13,7 @@ FUNCTIONS = '"identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "softpl
 LAYERS = '"dense", "activation", "dropout", "flatten", "standardise", "add" or "concatenate"'
 TABLES = "checkpoint, data, dtype, launch, network, optimizer, schedule, seed, training"
 MOMENTUM = "clip_norm, clip_value, l1, l2, learning_rate, momentum, type, weight_decay"
-TRAINING = "batch_size, early_stopping, epochs, exchange, log_every, monitor, shards, shuffle, steps, timeline, top_k"
+TRAINING = "accumulate, batch_size, early_stopping, epochs, exchange, log_every, monitor, shards, shuffle, steps, timeline, top_k"
 
 # What is replaced in the sound configuration, by what, and the lines that must be reported, without the file's name.
 VALUES = [

@@ -61,7 +61,7 @@ def test_the_rows_of_all_ranks_are_the_minibatch(lab, ranks):
             part = found.rows(samples)
             count = part.stop - part.start
             features = np.full((count, 5), np.nan)
-            for call in found.gather(samples, features):
+            for call in found.gather(part, features):
                 call()
             indices = found.indices[part]
             assert np.array_equal(features, data.features[indices])

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from distprop.comm import slices
+from distprop.comm.serial import Serial
 from distprop.comm.threads import run_ranks
 from distprop.config.layers import Dense
 from distprop.config.losses import MeanSquaredError
@@ -196,3 +197,19 @@ def test_many_steps_in_one_run_are_the_same_steps(lab, monkeypatch):
     for outcome in run_ranks(2, work):
         assert outcome.model.digest() == single.digest and outcome.history == single.outcome.history
     assert sorted(set(runs)) == [1, 29, 31]  # two find out how long a step takes; the ragged ones are alone
+
+
+@pytest.mark.parametrize("passes", [2, 3, 100])
+@pytest.mark.parametrize("machines", [[1], [3], [1, 1, 1], [2, 1]])
+def test_gradients_accumulated_over_passes_give_the_bits_of_one_pass(lab, one_rank, machines, passes):
+    config, one = one_rank
+    config = replace(config, training=replace(config.training, accumulate=passes))
+    for rank in lab.train(sum(machines), config, lab.training, lab.validation, machines=machines):
+        assert rank.plain == one.plain
+
+
+def test_passes_need_less_memory_for_the_values_between_layers(lab):
+    config = lab.config_of(lab.network, training=replace(lab.short, accumulate=4))
+    data, encoding = lab.training
+    training = loop.Training(config, Serial(), data, None, encoding, Silent(), "")
+    assert training._step.program.input.shape[0] == 4 and "(4, 5)" in training.program
