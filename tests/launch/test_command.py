@@ -53,7 +53,8 @@ def test_ranks_have_one_thread_and_the_variables_of_their_mpi(mpi, expected):
     [
         (
             FIVE,
-            "mpirun -n 4 --host a:3,b:1 --map-by slot:OVERSUBSCRIBE -wdir /home/me -x DISTPROP_LAUNCHED -x OMP_NUM_THREADS",
+            "mpirun -n 4 --host a:3,b:1 --map-by slot:OVERSUBSCRIBE -wdir /home/me "
+            "-x DISTPROP_LAUNCHED -x OMP_NUM_THREADS",
         ),
         (FOUR, "mpirun -n 4 --host a:3,b:1 --oversubscribe -wdir /home/me -x DISTPROP_LAUNCHED -x OMP_NUM_THREADS"),
         (MPICH, "mpirun -n 4 -hosts a:3,b:1 -wdir /home/me -genv DISTPROP_LAUNCHED 1 -genv OMP_NUM_THREADS 1"),
