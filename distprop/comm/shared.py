@@ -1,5 +1,6 @@
 """The exchange on one machine: one copy of the parameters, and partial gradients are read where they lie."""
 
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,12 +12,17 @@ from distprop.kernels import step
 from distprop.kernels.barrier import wait_for_ranks
 from distprop.kernels.tape import Call
 
+# How often a rank looks for the others before it gives its core away, which it may get back some milliseconds later: for
+# about 100 microseconds; or, if there are fewer cores than ranks, hardly ever, as the others wait for a core.
+PATIENT, IMPATIENT = 20_000, 100
+
 
 def wait_calls(arrivals: Array, ranks: int) -> list[Call]:
     """Wait for the ranks of this machine. arrivals (1,) int64: shared by them."""
     if ranks == 1:
         return []
-    return [Call(wait_for_ranks, (arrivals, np.zeros(1, np.int64), ranks), "wait_for_ranks()", "wait")]
+    looks = PATIENT if ranks <= len(os.sched_getaffinity(0)) else IMPATIENT
+    return [Call(wait_for_ranks, (arrivals, np.zeros(1, np.int64), ranks, looks), "wait_for_ranks()", "wait")]
 
 
 class Shared(Sliced):
