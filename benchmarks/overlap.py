@@ -11,20 +11,21 @@ import os
 from collections.abc import Mapping
 
 from hosts import Hosts, hosts, missing
-from overlap_distprop import NETWORK, STEPS_PER_EPOCH
+from overlap_distprop import STEPS_PER_EPOCH
 from programs import Program, ranks
 from report import Figure, Report, figure, finish, parser_of
 from rounds import median_seconds, started, take_rounds
 
 HOSTS = 3
+NETWORKS = ("784-1024-1024-10", "28-1024-1024-1024-2")
 GOAL = 0.8
 
 
-def program(network: Hosts, rows: int, form: str) -> Program:
+def program(machines: Hosts, form: str, rows: int, network: str) -> Program:
     """A rank on each host; all share this machine's cores."""
-    started = ranks(HOSTS, "overlap_distprop.py", form, rows, hosts=network.names)
-    arguments = tuple(network.on(network.names[0], started.arguments))
-    return Program(arguments, {**started.environment, **network.environment}, HOSTS, pinned=False)
+    started = ranks(HOSTS, "overlap_distprop.py", form, rows, network, hosts=machines.names)
+    arguments = tuple(machines.on(machines.names[0], started.arguments))
+    return Program(arguments, {**started.environment, **machines.environment}, HOSTS, pinned=False)
 
 
 def figures(subject: str, step_ms: Mapping[str, list[float]]) -> list[Figure]:
@@ -40,15 +41,15 @@ def figures(subject: str, step_ms: Mapping[str, list[float]]) -> list[Figure]:
     ]
 
 
-def measure(options: argparse.Namespace) -> dict[str, list[float]]:
+def measure(options: argparse.Namespace, network: str) -> dict[str, list[float]]:
     """Milliseconds a step of each round, by side."""
     cores = sorted(os.sched_getaffinity(0))
-    with hosts(HOSTS, options.rate) as network:
+    with hosts(HOSTS, options.rate) as machines:
         programs = {
-            "both": program(network, options.rows, "both"),
-            "compute": program(network, options.rows, "compute"),
-            "few, both": program(network, 1, "both"),
-            "few, compute": program(network, 1, "compute"),
+            "both": program(machines, "both", options.rows, network),
+            "compute": program(machines, "compute", options.rows, network),
+            "few, both": program(machines, "both", 1, network),
+            "few, compute": program(machines, "compute", 1, network),
         }
         copies = {name: [(program, cores)] for name, program in programs.items()}
         with started(copies, options.seconds) as sides:
@@ -62,6 +63,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0, help="of a turn")
     parser.add_argument("--rate", type=float, default=250.0, help="of a link, Mbit/s in each direction")
     parser.add_argument("--rows", type=int, default=2048, help="of a minibatch, on each host")
+    parser.add_argument("--networks", nargs="+", default=NETWORKS)
     options = parser.parse_args()
     if options.quick:
         options.rounds, options.seconds, options.rate, options.rows = 2, 0.1, 8 * options.rate, options.rows // 8
@@ -69,9 +71,9 @@ def main() -> None:
         raise SystemExit(f"there can be no hosts here: {why}")
     about = (
         f"A step on {HOSTS} hosts with links of {options.rate:.0f} Mbit/s, one rank each, on this machine's cores: "
-        f"network {NETWORK}, {options.rows} rows a rank, Adam. Median over rounds, and the range of their middle half."
+        f"{options.rows} rows a rank, Adam. Median over rounds, and the range of their middle half."
     )
-    found = figures(f"{HOSTS} hosts", measure(options))
+    found = [each for network in options.networks for each in figures(network, measure(options, network))]
     finish(Report("Overlap of computing and exchange between hosts", about, found), options)
 
 

@@ -1,4 +1,4 @@
-"""A side of overlap.py: python overlap_distprop.py both|compute ROWS CONVERSATION, a rank of mpirun.
+"""A side of overlap.py: python overlap_distprop.py both|compute ROWS NETWORK CONVERSATION, a rank of mpirun.
 
 ROWS: of a minibatch, on each rank. compute: the large messages of a step are left out, so the numbers are nonsense; the
 small message that all ranks wait for stays.
@@ -16,8 +16,7 @@ from steps_task import Task
 from distprop.comm.communicator import Message, Traffic
 from distprop.comm.mpi import Mpi
 
-NETWORK = "784-1024-1024-10"
-STEPS_PER_EPOCH = 4
+STEPS_PER_EPOCH = 8
 
 
 class Nothing:
@@ -35,15 +34,15 @@ class Mute(Mpi):
         return Nothing()
 
 
-def main(form: str, rows: int, conversation: Path) -> None:
+def main(form: str, rows: int, network: str, conversation: Path) -> None:
     comm = Mute() if form == "compute" else Mpi()
     talk = Conversation(conversation, comm.rank)
     batch = rows * comm.size
-    task = Task(tuple(map(int, NETWORK.split("-"))), batch, "adam", batch * STEPS_PER_EPOCH)
+    task = Task(tuple(map(int, network.split("-"))), batch, "adam", batch * STEPS_PER_EPOCH)
     talk.answer({})
     # As many shards as ranks: then no rank sends more than one partial gradient.
     train_in_turns(config_of(task, shards=comm.size), material_of(task), comm, talk)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3], Path(sys.argv[4]))

@@ -1,6 +1,6 @@
 """The textbook form of the exchange: its bits depend on the number of ranks and on the MPI library."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,9 @@ class Allreduce(Sliced):
     def backward(self, calls: Sequence[Call]) -> list[Call]:
         return list(calls)
 
+    def backward_and_update(self, calls: Sequence[Call], update: Callable[[int], list[Call]]) -> list[Call]:
+        return [*calls, *update(0), *self.agree()]
+
     def collect(self, bucket: int) -> list[Call]:
         return [Call(self._allreduce, (), "gradient = allreduce(partial gradients)", "exchange")]
 
@@ -49,9 +52,6 @@ class Allreduce(Sliced):
 
     def share(self) -> list[Call]:
         return []
-
-    def agree_and_share(self) -> list[Call]:
-        return self.agree()
 
     def settle(self) -> None:
         pass

@@ -11,7 +11,7 @@ An exchange is lists of calls, which become part of the step's tape: kernels whe
 isn't.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -62,6 +62,12 @@ class Exchange(Protocol):
     def backward(self, calls: Sequence[Call]) -> list[Call]:
         """The calls of a backward pass, between which gradients that are complete set off."""
 
+    def backward_and_update(self, calls: Sequence[Call], update: Callable[[int], list[Call]]) -> list[Call]:
+        """The same, and all that follows it, where nothing has to be known before the update: also agree and share.
+
+        update(bucket): the calls that `collect` a bucket and update it.
+        """
+
     def collect(self, bucket: int) -> list[Call]:
         """After the backward pass: wait for the parts of the owned slice of a bucket."""
 
@@ -73,9 +79,6 @@ class Exchange(Protocol):
 
     def share(self) -> list[Call]:
         """Make every rank's owned slices of the parameters known to all: they may arrive later, see `forward`."""
-
-    def agree_and_share(self) -> list[Call]:
-        """Both, where nothing has to be known before the update."""
 
     def settle(self) -> None:
         """Wait until all parameters have arrived, after some steps: a collective."""

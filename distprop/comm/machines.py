@@ -8,7 +8,7 @@ Gradients travel during the backward pass: a bucket sets off as soon as it is co
 the next forward pass, and are waited for where they are read.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 
 import numpy as np
@@ -136,18 +136,41 @@ class Machines(Sliced):
 
     def backward(self, calls: Sequence[Call]) -> list[Call]:
         """Each bucket sets off after the last call that writes it."""
-        last = [
-            max((n for n, call in enumerate(calls) if _touches(call, self.partials[:, bucket])), default=len(calls) - 1)
-            for bucket in self._buckets
-        ]
-        steps = []
+        ends = self._ends(calls)
+        return [step for number, call in enumerate(calls) for step in (call, *self._set_off(ends, number))]
+
+    def backward_and_update(self, calls: Sequence[Call], update: Callable[[int], list[Call]]) -> list[Call]:
+        """A bucket is updated when the next one has set off, unless its parameters are still read.
+
+        The last ones are updated at the end. The first layer's parameters are needed first. The small message would
+        have to wait behind the others.
+        """
+        ends, reads = self._ends(calls), [_last(calls, self.params[None, bucket]) for bucket in self._buckets]
+        steps, late = [], list(range(len(ends)))
         for number, call in enumerate(calls):
-            complete = [bucket for bucket, end in enumerate(last) if end == number]
-            steps += [call, *(self._wait if complete else [])]
-            for bucket in complete:
+            steps += [call, *self._set_off(ends, number)]
+            for bucket in [b for b in late if number in ends and ends[b] < number and reads[b] <= number]:
+                steps += [*update(bucket), self._send_parameters(bucket)]
+                late.remove(bucket)
+        steps += [call for bucket in late for call in update(bucket)]
+        first, *others = [self._send_parameters(bucket) for bucket in reversed(late)]
+        return [*steps, first, *self.agree(), *others]
+
+    def _ends(self, calls: Sequence[Call]) -> list[int]:
+        """For each bucket the last call that writes its gradients."""
+        return [_last(calls, self.partials[:, bucket]) for bucket in self._buckets]
+
+    def _set_off(self, ends: Sequence[int], number: int) -> list[Call]:
+        """What follows a call: the wait tells that no rank of this machine makes an earlier call any more."""
+        steps = list(self._wait) if number in ends else []
+        for bucket, end in enumerate(ends):
+            if end == number:
                 start = Call(self._gradients[bucket].start, (), "send gradients", "exchange")
                 steps += [*self._sums[bucket], start]
         return steps
+
+    def _send_parameters(self, bucket: int) -> Call:
+        return Call(self._parameters[bucket].start, (), "send parameters", "exchange")
 
     def collect(self, bucket: int) -> list[Call]:
         return [Call(self._gradients[bucket].wait, (), "wait for gradients", "exchange")]
@@ -161,15 +184,17 @@ class Machines(Sliced):
 
     def share(self) -> list[Call]:
         """The first layer's parameters first: they are needed first."""
-        return [Call(traffic.start, (), "send parameters", "exchange") for traffic in reversed(self._parameters)]
-
-    def agree_and_share(self) -> list[Call]:
-        return [*self.share(), *self.agree()]
+        return [self._send_parameters(bucket) for bucket in reversed(range(len(self._buckets)))]
 
     def settle(self) -> None:
         for call in [call for bucket in range(len(self._buckets)) for call in self._arrive(bucket)]:
             while call() == WAITING:
                 self.waiting()
+
+
+def _last(calls: Sequence[Call], rows: Array) -> int:
+    """The last call that has an array in one of these rows, or -1."""
+    return max((number for number, call in enumerate(calls) if _touches(call, rows)), default=-1)
 
 
 def _touches(call: Call, rows: Array) -> bool:

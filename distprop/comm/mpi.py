@@ -27,7 +27,8 @@ from mpi4py import MPI  # noqa: E402 (reads the settings)
 
 from distprop.comm.communicator import Array, Message  # noqa: E402
 
-LOOK_S = 0.0003  # how often messages are helped on their way while a rank computes
+LOOK_S = 0.0003  # how often messages are helped on their way while a rank computes, or has waited long
+SPIN_S = 0.0005  # how long a rank looks for its messages all the time: others may need the core
 
 
 class Mpi:
@@ -103,7 +104,10 @@ class _Traffic:
 
     def wait(self) -> None:
         if self._is_under_way:
-            MPI.Prequest.Waitall(self._requests)
+            patience = time.perf_counter() + SPIN_S
+            while not MPI.Prequest.Testall(self._requests):
+                if time.perf_counter() > patience:
+                    time.sleep(LOOK_S)
             self._is_under_way = False
             self._pump.less()
 

@@ -1,7 +1,6 @@
 """The exchange on one machine: one copy of the parameters, and partial gradients are read where they lie."""
 
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -12,17 +11,12 @@ from distprop.kernels import step
 from distprop.kernels.barrier import wait_for_ranks
 from distprop.kernels.tape import Call
 
-# How often a rank looks for the others before it gives its core away, which it may get back some milliseconds later: for
-# about 100 microseconds; or, if there are fewer cores than ranks, hardly ever, as the others wait for a core.
-PATIENT, IMPATIENT = 20_000, 100
-
 
 def wait_calls(arrivals: Array, ranks: int) -> list[Call]:
     """Wait for the ranks of this machine. arrivals (1,) int64: shared by them."""
     if ranks == 1:
         return []
-    looks = PATIENT if ranks <= len(os.sched_getaffinity(0)) else IMPATIENT
-    return [Call(wait_for_ranks, (arrivals, np.zeros(1, np.int64), ranks, looks), "wait_for_ranks()", "wait")]
+    return [Call(wait_for_ranks, (arrivals, np.zeros(1, np.int64), ranks), "wait_for_ranks()", "wait")]
 
 
 class Shared(Sliced):
@@ -47,6 +41,9 @@ class Shared(Sliced):
     def backward(self, calls: Sequence[Call]) -> list[Call]:
         return list(calls)
 
+    def backward_and_update(self, calls: Sequence[Call], update: Callable[[int], list[Call]]) -> list[Call]:
+        return [*calls, *update(0), *self._conclude(), *self._wait]  # tails and words are there since `collect`
+
     def collect(self, bucket: int) -> list[Call]:
         return self._wait
 
@@ -59,9 +56,6 @@ class Shared(Sliced):
 
     def share(self) -> list[Call]:
         return self._wait
-
-    def agree_and_share(self) -> list[Call]:
-        return [*self._conclude(), *self._wait]  # tails and words are there since `collect`
 
     def _conclude(self) -> list[Call]:
         """Read what others write again as soon as the next barrier is behind them."""

@@ -5,6 +5,7 @@ machine code between them.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -174,7 +175,8 @@ class Step:
     def _calls(self, samples: int) -> list[Call]:
         """The whole walk."""
         minibatches, exchange, updater = self.minibatches, self.exchange, self.updater
-        calls = minibatches.choose(samples, self._clock) + self._learning(samples)
+        before, after = self._learning(samples)
+        calls = [*minibatches.choose(samples, self._clock), *exchange.forward(before)]
         prepare = updater.prepare(self._rates, self._clock, self._norm)
         check = Call(
             check_finite,
@@ -183,21 +185,25 @@ class Step:
             "update",
         )
         if updater.clips_norm:
+            calls += exchange.backward(after)
             calls += [call for bucket in self._buckets for call in self._reduced(bucket)]
             calls += [*exchange.agree(), check, *prepare]
             calls += [self._update(bucket, part) for bucket in self._buckets for part in self._parts(bucket)]
             calls += exchange.share()
         else:
-            calls += prepare
-            calls += [call for bucket in self._buckets for call in self._reduced(bucket, updates=True)]
-            calls += [*exchange.agree_and_share(), check]
+            update = partial(self._reduced, updates=True)
+            calls += [*prepare, *exchange.backward_and_update(after, update), check]
         arguments = (self._sums, self._clock, exchange.totals, minibatches.total_weight, samples)
         return [*calls, Call(finish_step, arguments, "sums += loss, correct, weight", "update")]
 
-    def _learning(self, samples: int) -> list[Call]:
-        """Gather, forward, loss, backward, pass by pass: fills the partial gradients and the tails."""
-        minibatches, exchange = self.minibatches, self.exchange
-        before, after = [], []
+    def _learning(self, samples: int) -> tuple[list[Call], list[Call]]:
+        """Gather, forward, loss, backward, pass by pass: fills the partial gradients and the tails.
+
+        The first list has those calls that come before any gradient.
+        """
+        minibatches = self.minibatches
+        before: list[Call] = []
+        after: list[Call] = []
         for number, (run, program) in enumerate(zip(self._runs, self._programs[samples], strict=True)):
             gather = minibatches.gather(self._rows(samples, run), program.input)
             if number == 0:
@@ -205,7 +211,7 @@ class Step:
             else:
                 after += [*gather, *program.forward]
             after += [*self._loss(program, samples, run), *program.backward]
-        return [*exchange.forward(before), *exchange.backward(after)]
+        return before, after
 
     def _loss(self, program: Program, samples: int, run: Node) -> list[Call]:
         """The loss and its gradient, and the sums of a run's nodes."""

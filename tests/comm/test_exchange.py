@@ -1,6 +1,7 @@
 """The exchange: the gradient's bits are those of the tree over shards, on any number of ranks and machines."""
 
 from functools import partial
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -67,46 +68,60 @@ def forward_pass(exchange, seen):
     return exchange.forward([Call(read, (exchange.params[bucket],), "") for bucket in buckets])
 
 
-def backward_pass(exchange, shards, length, dtype):
-    """As a network's: two calls for each bucket, the output layer's first, each writing a part of its gradients."""
-    calls = []
+def backward_pass(exchange, shards, length, dtype, step):
+    """As a network's: two calls for each bucket, the output layer's first, each writing a part of its gradients.
+
+    Then one that reads its parameters, as for the gradient of a layer's input.
+    """
+    calls, expected = [], tree_sum(leaves(shards, length, dtype))
     for bucket in cut_into_buckets(length, 4, LAYERS):
         middle = (bucket.start + bucket.stop) // 2
         for columns in (slice(middle, bucket.stop), slice(bucket.start, middle)):
             for part, (first, last) in zip(exchange.partials, exchange.nodes, strict=True):
                 values = tree_sum(leaves(shards, length, dtype)[first:last])
                 calls.append(Call(write, (part[columns], values[columns]), ""))
-    return exchange.backward(calls)
+        if bucket.start:
+            calls.append(Call(check_unchanged, (exchange.params[bucket], step, expected[bucket]), ""))
+    return calls
 
 
-def gradient_of(exchange):
-    """The owned slices of the gradient, as a step sums them, and the calls for them."""
+def check_unchanged(params, step, expected):
+    """They are those of the step before, whole."""
+    assert params.tobytes() == ((step - 1) * expected).tobytes() or (step == 1 and not params.any())
+
+
+def gradients_of(exchange):
+    """The owned slice of each bucket's gradient, and the calls that sum it, as a step does."""
     gradients, calls = [], []
     for bucket, parts in enumerate(exchange.parts):
-        calls += exchange.collect(bucket)
         gradients.append(parts[0] if len(parts) == 1 else np.full(parts.shape[1], np.nan, parts.dtype))
-        if len(parts) > 1:
-            calls += exchange.sum_parts(bucket, gradients[-1], slice(0, parts.shape[1]))
+        summed = exchange.sum_parts(bucket, gradients[-1], slice(0, parts.shape[1])) if len(parts) > 1 else []
+        calls.append([*exchange.collect(bucket), *summed])
     return gradients, calls
 
 
 def reduced(form, shards, length, dtype, at_once, layers, comm):
     """Three steps on one rank, so that what is left of one would be noticed in the next."""
     exchange = make_exchange(form, comm, length, shards, dtype, layers)
-    gradients, collect = gradient_of(exchange)
-    seen = []
-    forward, backward = forward_pass(exchange, seen), backward_pass(exchange, shards, length, dtype)
+    gradients, collect = gradients_of(exchange)
+    seen, step = [], np.zeros(1, dtype)
 
-    def update(step):
-        for owned, gradient in zip(exchange.owned, gradients, strict=True):
-            exchange.params[owned] = step * gradient
+    def update(params, gradient):
+        params[:] = step * gradient
 
-    for step in range(1, 4):
-        run(exchange, [*forward, *backward, *collect])
-        if not at_once:
-            run(exchange, exchange.agree())
-        update(step)
-        run(exchange, exchange.agree_and_share() if at_once else exchange.share())
+    updates = [
+        [Call(update, (exchange.params[owned], gradient), "")]
+        for owned, gradient in zip(exchange.owned, gradients, strict=True)
+    ]
+    forward, backward = forward_pass(exchange, seen), backward_pass(exchange, shards, length, dtype, step)
+    if at_once:
+        calls = [*forward, *exchange.backward_and_update(backward, lambda bucket: collect[bucket] + updates[bucket])]
+    else:
+        calls = [*forward, *exchange.backward(backward), *chain(*collect), *exchange.agree()]
+        calls += [*chain(*updates), *exchange.share()]
+    for _ in range(3):
+        step += 1
+        run(exchange, calls)
         summed = np.concatenate(gradients)
         exchange.partials[:] = np.nan  # as the next step would overwrite them
     exchange.settle()
@@ -162,7 +177,7 @@ def test_every_rank_knows_the_same_totals_blocks_and_words(machines, form, layer
             mine[:] = blocks[own.start // BLOCK : -(-own.stop // BLOCK)]
         exchange.words[:] = comm.rank * np.arange(slices.WORDS)
         backward = exchange.backward([Call(write, (exchange.partials, 0), "")])
-        run(exchange, [*backward, *gradient_of(exchange)[1], *exchange.agree()])
+        run(exchange, [*backward, *chain(*gradients_of(exchange)[1]), *exchange.agree()])
         found = exchange.totals.tobytes(), exchange.all_blocks.tolist(), exchange.all_words.tolist()
         comm.barrier()
         return found
