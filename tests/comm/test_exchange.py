@@ -71,17 +71,19 @@ def forward_pass(exchange, seen):
 def backward_pass(exchange, shards, length, dtype, step):
     """As a network's: two calls for each bucket, the output layer's first, each writing a part of its gradients.
 
-    Then one that reads its parameters, as for the gradient of a layer's input.
+    Parameters are read as well, some of them when the next bucket is complete already; the last call writes.
     """
-    calls, expected = [], tree_sum(leaves(shards, length, dtype))
+    calls, reads, expected = [], [], tree_sum(leaves(shards, length, dtype))
     for bucket in cut_into_buckets(length, 4, LAYERS):
         middle = (bucket.start + bucket.stop) // 2
+        if bucket.start == 0:
+            calls, reads = [*calls, *reads], []
         for columns in (slice(middle, bucket.stop), slice(bucket.start, middle)):
             for part, (first, last) in zip(exchange.partials, exchange.nodes, strict=True):
                 values = tree_sum(leaves(shards, length, dtype)[first:last])
                 calls.append(Call(write, (part[columns], values[columns]), ""))
-        if bucket.start:
-            calls.append(Call(check_unchanged, (exchange.params[bucket], step, expected[bucket]), ""))
+        calls += reads
+        reads = [Call(check_unchanged, (exchange.params[bucket], step, expected[bucket]), "")]
     return calls
 
 
