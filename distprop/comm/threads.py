@@ -2,7 +2,6 @@
 
 import queue
 import threading
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Any, TypeVar
@@ -26,7 +25,11 @@ class _Team:
         size = len(self.firsts)
         self.barrier = threading.Barrier(size)
         self.offers: list[Any] = [None] * size
-        self.messages: defaultdict[tuple[int, int, int], queue.SimpleQueue[Array]] = defaultdict(queue.SimpleQueue)
+        self._boxes: dict[tuple[int, int, int], queue.SimpleQueue[Array]] = {}
+
+    def box(self, sender: int, receiver: int, tag: int) -> "queue.SimpleQueue[Array]":
+        """The messages between two ranks. Both may ask for it first, at once: only setdefault gives them the same."""
+        return self._boxes.setdefault((sender, receiver, tag), queue.SimpleQueue())
 
 
 class Threads:
@@ -83,8 +86,8 @@ class _Traffic:
 
     def __init__(self, rank: Threads, team: _Team, sends: Sequence[Message], receives: Sequence[Message]) -> None:
         self._rank = rank
-        self._sends = [(team.messages[rank.rank, peer, tag], array) for peer, tag, array in sends]
-        self._receives = [(team.messages[peer, rank.rank, tag], array) for peer, tag, array in receives]
+        self._sends = [(team.box(rank.rank, peer, tag), array) for peer, tag, array in sends]
+        self._receives = [(team.box(peer, rank.rank, tag), array) for peer, tag, array in receives]
         self._expected: list[tuple[queue.SimpleQueue[Array], Array]] = []
 
     def start(self) -> None:

@@ -13,8 +13,8 @@ import pickle
 import random
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,9 @@ from numba.core import caching
 from numba.core.runtime.nrt import rtsys
 
 from distprop.paths import kernel_folder
+
+PATIENCE_S = 100.0  # with another process that compiles a function
+LOOK_S = 0.02
 
 
 @functools.cache
@@ -37,6 +40,35 @@ def kernel_cache() -> Path:
         own = tempfile.mkdtemp(prefix="distprop-kernels-")
         atexit.register(shutil.rmtree, own, ignore_errors=True)
         return Path(own)
+
+
+class _Lock:
+    """Lets one process compile a function. It is no more than a courtesy: who has waited too long goes on without."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: int | None = None
+
+    def take(self, patience_s: float) -> bool:
+        """Whether we have it: not if another process keeps it for so long."""
+        self.release()  # a compilation that failed left it taken
+        self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+        until = time.monotonic() + patience_s
+        while True:
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            except BlockingIOError:
+                if time.monotonic() >= until:
+                    return False
+                time.sleep(LOOK_S)
+            except OSError:  # a file system without locks
+                return True
+
+    def release(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
 
 
 class _Place(caching._CacheLocator):
@@ -70,8 +102,7 @@ class _Cache(caching.FunctionCache):
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
-        self._lock = kernel_cache() / f"{self._impl.filename_base}.lock"
-        self._held: Any = None
+        self._lock = _Lock(kernel_cache() / f"{self._impl.filename_base}.lock")
 
     def load_overload(self, signature: Any, target: Any) -> Any:
         """The compiled function for a signature; None if it isn't there or can't be read, so that it is compiled.
@@ -82,29 +113,22 @@ class _Cache(caching.FunctionCache):
         rtsys.initialize(target)
         loaded = self._read(signature, target)
         if loaded is None:
-            self._held = self._lock.open("w")
-            with suppress(OSError):  # a file system without locks: then two processes may do the same work
-                fcntl.flock(self._held, fcntl.LOCK_EX)
+            self._lock.take(PATIENCE_S)
             loaded = self._read(signature, target)  # it may have come while we waited
             if loaded is not None:
-                self._held.close()
+                self._lock.release()
         return loaded
 
     def save_overload(self, signature: Any, compiled: Any) -> None:
         super().save_overload(signature, compiled)
-        if self._held:
-            self._held.close()
+        self._lock.release()
 
     def is_being_compiled(self) -> bool:
-        """Whether another process is at it right now."""
-        with self._lock.open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-            except OSError:
-                return False
-            return False
+        """Whether another process is at it right now, or another thread."""
+        probe = _Lock(self._lock.path)
+        taken = probe.take(0.0)
+        probe.release()
+        return not taken
 
     def _read(self, signature: Any, target: Any) -> Any:
         try:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from distprop import paths
+from distprop.kernels.jit import _Lock
 
 PROGRAM = """
 import sys
@@ -73,6 +74,14 @@ def test_processes_that_compile_at_once_share_the_work(run_command, tmp_path):
     (here, *mine), (there, *theirs) = (output.split() for output, _ in answers)
     assert int(here) + int(there) == 3, answers
     assert mine == theirs == ["1", "1", "1"]
+
+
+def test_a_lock_is_kept_from_others_for_as_long_as_they_have_patience(tmp_path):
+    mine, theirs = _Lock(tmp_path / "lock"), _Lock(tmp_path / "lock")
+    assert mine.take(0.0) and not theirs.take(0.0) and not theirs.take(0.05)
+    mine.release()
+    assert theirs.take(0.0) and not mine.take(0.0)
+    theirs.release()
 
 
 @pytest.fixture
