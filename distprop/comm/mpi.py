@@ -27,7 +27,7 @@ from mpi4py import MPI  # noqa: E402 (reads the settings)
 
 from distprop.comm.communicator import Array, Message  # noqa: E402
 
-LOOK_S = 0.0003  # how often messages are helped on their way while a rank computes, or has waited long
+LOOK_S = 0.001  # how often messages are helped on their way while a rank computes, or has waited long
 SPIN_S = 0.0005  # how long a rank looks for its messages all the time: others may need the core
 
 
