@@ -1,25 +1,36 @@
-"""A side of overlap.py: python overlap_distprop.py both|compute ROWS NETWORK CONVERSATION, a rank of mpirun.
+"""The sides of overlap.py: python overlap_distprop.py ROWS ROUNDS NETWORK CONVERSATION, a rank of mpirun.
 
-ROWS: of a minibatch, on each rank. compute: the large messages of a step are left out, so the numbers are nonsense; the
-small message that all ranks wait for stays.
+ROWS: of a minibatch, on each rank. The sides are trainings in the same processes, which take turns of a few steps, so
+that what disturbs the machine hits all alike. Some have their large messages left out, so their numbers are nonsense;
+the small message that all ranks wait for stays.
 """
 
+import contextlib
+import statistics
 import sys
+import time
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from conversation import Conversation
-from engine import train_in_turns
+from engine import make_training
 from steps_distprop import config_of, material_of
 from steps_task import Task
 
 from distprop.comm.communicator import Message, Traffic
 from distprop.comm.mpi import Mpi
+from distprop.errors import Interrupted
+from distprop.training import loop
+from distprop.training.checkpoint import Progress
+from distprop.training.step import StepsResult
 
-STEPS_PER_EPOCH = 8
+STEPS = 8  # of a turn, of which the first isn't counted: nothing is under way when it begins
 
 
 class Nothing:
+    """Messages that are left out; what would have come are zeros."""
+
     def start(self) -> None:
         pass
 
@@ -27,22 +38,61 @@ class Nothing:
         pass
 
 
-class Mute(Mpi):
-    """Sends no large messages; what would have come are zeros."""
+class Mutable(Mpi):
+    """Ranks whose large messages can be left out."""
+
+    is_mute = False
 
     def traffic(self, sends: Sequence[Message], receives: Sequence[Message]) -> Traffic:
-        return Nothing()
+        return Nothing() if self.is_mute else super().traffic(sends, receives)
 
 
-def main(form: str, rows: int, network: str, conversation: Path) -> None:
-    comm = Mute() if form == "compute" else Mpi()
+class Stopwatch(loop.Silent):
+    """Takes the time of each step, and ends a turn."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+
+    def most_steps(self, progress: Progress) -> int:
+        return 1
+
+    def wish(self, progress: Progress, steps: int) -> int:
+        return loop.STOP if len(self.ends) == STEPS - 1 else 0
+
+    def steps_done(self, progress: Progress, result: StepsResult, learning_rate: float) -> None:
+        self.ends.append(time.perf_counter())
+
+
+class Side:
+    def __init__(self, comm: Mutable, network: str, rows: int, is_mute: bool) -> None:
+        batch = rows * comm.size
+        task = Task(tuple(map(int, network.split("-"))), batch, "adam", batch * STEPS)
+        comm.is_mute, self._watch = is_mute, Stopwatch()
+        # As many shards as ranks: then no rank sends more than one partial gradient.
+        self._training = make_training(config_of(task, shards=comm.size), material_of(task), comm, self._watch)
+
+    def turn(self) -> float:
+        """The median of a step's milliseconds."""
+        self._watch.ends.clear()
+        with contextlib.suppress(Interrupted):
+            self._training.run()
+        return 1e3 * statistics.median(after - before for before, after in pairwise(self._watch.ends))
+
+
+def main(rows: int, rounds: int, network: str, conversation: Path) -> None:
+    comm = Mutable()
     talk = Conversation(conversation, comm.rank)
-    batch = rows * comm.size
-    task = Task(tuple(map(int, network.split("-"))), batch, "adam", batch * STEPS_PER_EPOCH)
-    talk.answer({})
-    # As many shards as ranks: then no rank sends more than one partial gradient.
-    train_in_turns(config_of(task, shards=comm.size), material_of(task), comm, talk)
+    sides = {
+        name: Side(comm, network, few_or_many, is_mute)
+        for name, few_or_many, is_mute in [
+            ("both", rows, False), ("compute", rows, True), ("few, both", 1, False), ("few, compute", 1, True)
+        ]
+    }  # fmt: skip
+    for side in sides.values():
+        side.turn()
+    taken = [{name: side.turn() for name, side in sides.items()} for _ in range(rounds)]
+    talk.answer({name: [turn[name] for turn in taken] for name in sides})
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), sys.argv[3], Path(sys.argv[4]))
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], Path(sys.argv[4]))
