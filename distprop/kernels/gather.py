@@ -17,7 +17,10 @@ def gather_rows(rows, source, indices):
 
 @kernel
 def gather_values(values, source, indices):
-    """values[n] = source[indices[n]], converted: labels or weights. values (N,); source (R,); indices (N,) int64."""
+    """values[n] = source[indices[n]], converted: labels, weights, or the samples of a subset.
+
+    values (N,); source (R,); indices (N,) int64.
+    """
     for n in range(values.shape[0]):
         values[n] = source[indices[n]]
 

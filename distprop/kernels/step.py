@@ -15,13 +15,6 @@ NOT_FINITE = 1  # returned by a kernel: nothing can be learned from such numbers
 
 
 @kernel
-def take_rows(indices, rows, positions):
-    """indices[i] = rows[positions[i]]: the samples of a subset. All (B,) int64, but rows (N,)."""
-    for i in range(indices.size):
-        indices[i] = rows[positions[i]]
-
-
-@kernel
 def start_weights(weights):
     """weights = 1."""
     weights[:] = 1

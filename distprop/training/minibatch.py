@@ -11,7 +11,7 @@ import numpy.typing as npt
 from distprop.comm.shards import Node, shard_bounds
 from distprop.data.dataset import Dataset
 from distprop.kernels import elementwise, gather, permutation
-from distprop.kernels.step import EPOCH, FIRST, set_scale, start_weights, take_rows
+from distprop.kernels.step import EPOCH, FIRST, set_scale, start_weights
 from distprop.kernels.tape import Call, Cell
 from distprop.network.program import Array
 from distprop.training.targets import Target
@@ -48,7 +48,6 @@ class Minibatches:
         self.total_weight, self.scale = np.zeros(1), np.zeros(1, dtype)
         self._all_labels = np.zeros(largest, np.int32)
         most = max(self.rows(samples).stop - self.rows(samples).start for samples in self.sizes())
-        self.most_rows = most
         self.labels = np.zeros(most, np.int32)
         self.targets = target.rows(most, dtype)
 
@@ -84,7 +83,9 @@ class Minibatches:
             calls = [Call(permutation.sequential_indices, (chosen, first), "indices = first, first + 1, ...", "data")]
         if self.data.rows is not None:
             rows = np.ascontiguousarray(self.data.rows, np.int64)
-            calls.append(Call(take_rows, (indices, rows, chosen), "indices = rows[indices]", "data"))
+            calls.append(
+                Call(gather.gather_values, (indices, rows, chosen), "indices = gather_values(rows, indices)", "data")
+            )
         return calls + (self._weigh(indices) if self._weighted else [self._count(samples)])
 
     def _count(self, samples: int) -> Call:

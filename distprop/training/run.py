@@ -78,7 +78,7 @@ def rehearse(config: Config, material: Material, ranks: int, one_machine: bool) 
 
     Two ranks, as threads, stand for any larger number of them; on several machines three, two of them on one.
     """
-    few = replace(config.training, epochs=None, steps=1, early_stopping=None)
+    few = replace(config.training, epochs=None, steps=1, early_stopping=None, timeline=None)
     rehearsal = replace(config, training=few)
     data, validation = material.data, material.validation
     few_held_out = None if validation is None else _head(validation)
