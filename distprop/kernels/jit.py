@@ -5,6 +5,7 @@ LLVM doesn't contract a * b + c by itself without it; a fused multiply-add is al
 """
 
 import atexit
+import contextlib
 import fcntl
 import functools
 import hashlib
@@ -12,14 +13,17 @@ import os
 import pickle
 import random
 import shutil
+import signal
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numba
 from numba.core import caching
+from numba.core.registry import cpu_target
 from numba.core.runtime.nrt import rtsys
 
 from distprop.paths import kernel_folder
@@ -141,6 +145,27 @@ class _Cache(caching.FunctionCache):
 @functools.cache
 def _content(file: str) -> str:
     return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Let Ctrl-C wait. LLVM calls Python functions, and what a signal's handler raises in one of them is lost."""
+    handler = signal.getsignal(signal.SIGINT)
+    if not callable(handler) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held: list[tuple[Any, ...]] = []
+    signal.signal(signal.SIGINT, lambda *arguments: held.append(arguments))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        for arguments in held:
+            handler(*arguments)
+
+
+_engine = cpu_target.target_context.codegen()._engine  # makes and loads all machine code
+_engine.finalize_object = _interrupts_held()(_engine.finalize_object)
 
 
 def kernel(function: Callable[..., Any] | None = None, **options: Any) -> Any:

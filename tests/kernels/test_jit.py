@@ -112,3 +112,31 @@ def test_sources_compilers_and_cpus_have_folders_of_their_own(folder, monkeypatc
 def test_a_cpu_is_known_by_what_it_can_do_not_by_its_clock():
     text = paths._cpu()
     assert "MHz" not in text and ("flags" in text or "Features" in text) and text == paths._cpu()
+
+
+INTERRUPTED = """
+import signal
+import numpy as np
+from llvmlite.binding import executionengine
+
+string_at = executionengine.string_at
+
+def interrupted(*arguments):  # called by LLVM, which loses what is raised here
+    signal.raise_signal(signal.SIGINT)
+    return string_at(*arguments)
+
+executionengine.string_at = interrupted
+from distprop.kernels.norms import ordered_sum
+try:
+    ordered_sum(np.arange(7.0))
+    print("went on")
+except KeyboardInterrupt:
+    print("stopped")
+print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+"""
+
+
+def test_ctrl_c_is_not_lost_while_llvm_makes_machine_code(run_command, tmp_path):
+    environment = {"DISTPROP_CACHE": str(tmp_path / "cache")}
+    done = run_command([sys.executable, "-c", INTERRUPTED], environment=environment)
+    assert (done.returncode, done.stdout.splitlines(), done.stderr) == (0, ["stopped", "True"], "")
