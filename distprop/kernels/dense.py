@@ -24,11 +24,12 @@ from distprop.kernels.matmul import (
     THIN_VECTORS,
     TREE_LEVELS,
     TREE_ROWS,
+    product_panel,
     product_tile,
     tree_panel,
     tree_tile,
 )
-from distprop.kernels.vectors import VECTOR_BYTES, copy_panels, transpose_tile
+from distprop.kernels.vectors import VECTOR_BYTES, copy_panels, transpose
 from distprop.kernels.views import flat
 
 FUSED = {"identity": IDENTITY, "relu": RELU, "leaky_relu": LEAKY_RELU}
@@ -40,7 +41,10 @@ BLOCK_BYTES = 1 << 20  # of d, a usual second cache
 THIN_BYTES = 3 * VECTOR_BYTES // 4  # of a row of d: with longer rows not many lanes are wasted
 # Copying a matrix to where a tile finds its part without gaps pays when each of its elements is used so often.
 WORTH_COPYING = 64
-COPIES_WEIGHTS = MAX_VECTORS == 1  # a panel of several vectors has few enough gaps
+NARROW_TILES = MAX_VECTORS == 1  # whose panels have more gaps than numbers, so that caches and page tables run out
+# For few rows, w isn't copied but taken in blocks that the caches keep while all rows and columns go through them.
+BLOCK_DEPTH = 128  # rows of w
+WORTH_BLOCKS = 1 << 18  # bytes of w
 
 
 def scratch_elements(rows: int, inputs: int, outputs: int, shards: int, dtype: npt.DTypeLike) -> int:
@@ -73,18 +77,28 @@ def _zeros_first(scratch):
 
 
 @pasted
-def _panel(c, at_c, ldc, start, at_start, a, at_a, b, at_b, b_k, rows, depth, width, epilogue, y):
-    """c (rows, width) = epilogue of a (rows, depth) b (depth, width) + start (width,), each flat from an offset.
+def _panel(c, at_c, ldc, start, at_start, start_row, a, at_a, a_row, b, at_b, b_k, rows, depth, width, epilogue, y):
+    """c (rows, width) = epilogue of a (rows, depth) b (depth, width) + start (rows, width), each flat from an offset.
 
-    The rows of a have no gaps between them; those of c and y are ldc apart, those of b b_k.
+    The rows of c and y are ldc apart, those of the others start_row, a_row, b_k.
     """
     i, lanes = 0, VECTOR_BYTES // c.itemsize
+    if width == TILE_BYTES // c.itemsize:
+        tiles, left = rows // MAX_ROWS, rows % MAX_ROWS
+        if tiles > 0 and 0 < left <= 2 * LOW_ROWS - MAX_ROWS:  # two low tiles instead of a high one and a rest
+            tiles, left = tiles - 1, left + MAX_ROWS
+        low_tiles = left // LOW_ROWS
+        product_panel(
+            c, at_c, tiles, low_tiles, ldc, start, at_start, start_row, a, at_a, a_row,
+            b, at_b, b_k, depth, epilogue, y, at_c,
+        )  # fmt: skip
+        i = tiles * MAX_ROWS + low_tiles * LOW_ROWS
     while i < rows:
         left = rows - i
         low = left <= LOW_ROWS or MAX_ROWS < left <= 2 * LOW_ROWS
         height = min(left, LOW_ROWS if low else MASKED_ROWS if width % lanes else MAX_ROWS)
         product_tile(
-            c, at_c + i * ldc, height, ldc, start, at_start, a, at_a + i * depth, depth,
+            c, at_c + i * ldc, height, ldc, start, at_start + i * start_row, start_row, a, at_a + i * a_row, a_row,
             b, at_b, b_k, depth, width, epilogue, y, at_c + i * ldc,
         )  # fmt: skip
         i += height
@@ -96,12 +110,18 @@ def _product(y, x, w, start, start_step, epilogue, scratch):
     (rows, inputs), outputs = x.shape, w.shape[1]
     y, x, w = flat(y), flat(x), flat(w)
     columns = TILE_BYTES // y.itemsize
-    for j in range(0, outputs, columns):
-        width, b, at_b, b_k = min(columns, outputs - j), w, j, outputs
-        if COPIES_WEIGHTS and rows >= WORTH_COPYING:
-            copy_panels(scratch, 0, w, j, outputs, inputs, width)
-            b, at_b, b_k = scratch, 0, columns
-        _panel(y, j, outputs, start, j * start_step, x, 0, b, at_b, b_k, rows, inputs, width, epilogue, y)
+    copies = NARROW_TILES and rows >= WORTH_COPYING
+    most = BLOCK_DEPTH if NARROW_TILES and not copies and w.size * w.itemsize > WORTH_BLOCKS else max(inputs, 1)
+    for k in range(0, max(inputs, 1), most):
+        depth = min(most, inputs - k)
+        f = epilogue if k + depth == inputs else IDENTITY
+        for j in range(0, outputs, columns):
+            width, b, at_b, b_k = min(columns, outputs - j), w, k * outputs + j, outputs
+            if copies:
+                copy_panels(scratch, 0, w, at_b, outputs, depth, width)
+                b, at_b, b_k = scratch, 0, columns
+            first, at_first, first_row = (start, j * start_step, 0) if k == 0 else (y, j, outputs)
+            _panel(y, j, outputs, first, at_first, first_row, x, k, inputs, b, at_b, b_k, rows, depth, width, f, y)
 
 
 @kernel
@@ -199,25 +219,13 @@ def dense_backward_params(dw, db, x, d, bounds, scratch):
 
 
 @pasted
-def _transpose(target, at_target, ldt, source, at_source, lds, rows, columns):
-    """target[j, i] = source[i, j] for i < rows and j < columns."""
-    lanes = VECTOR_BYTES // target.itemsize
-    for i in range(0, rows, lanes):
-        for j in range(0, columns, lanes):
-            transpose_tile(
-                target, at_target + j * ldt + i, ldt, source, at_source + i * lds + j, lds,
-                min(lanes, rows - i), min(lanes, columns - j),
-            )  # fmt: skip
-
-
-@pasted
 def _input_by_transposed_weights(dx, d, w, epilogue, y, zeros, panel, rows, inputs, outputs):
     """dx = d w^T for many rows: w is transposed, in panels of as many inputs as a tile has columns."""
     columns = zeros.size
     for j in range(0, inputs, columns):
         width = min(columns, inputs - j)
-        _transpose(panel, 0, columns, w, j * outputs, outputs, width, outputs)
-        _panel(dx, j, inputs, zeros, 0, d, 0, panel, 0, columns, rows, outputs, width, epilogue, y)
+        transpose(panel, 0, columns, w, j * outputs, outputs, width, outputs)
+        _panel(dx, j, inputs, zeros, 0, 0, d, 0, outputs, panel, 0, columns, rows, outputs, width, epilogue, y)
 
 
 @pasted
@@ -227,11 +235,29 @@ def _input_by_transposed_samples(dx, d, w, zeros, scratch, rows, inputs, outputs
     block, panel = scratch[: BLOCK_ROWS * columns], scratch[BLOCK_ROWS * columns :]
     for n in range(0, rows, columns):
         width = min(columns, rows - n)
-        _transpose(panel, 0, columns, d, n * outputs, outputs, width, outputs)
+        transpose(panel, 0, columns, d, n * outputs, outputs, width, outputs)
         for i in range(0, inputs, BLOCK_ROWS):
             height = min(BLOCK_ROWS, inputs - i)
-            _panel(block, 0, columns, zeros, 0, w, i * outputs, panel, 0, columns, height, outputs, width, 0, block)
-            _transpose(dx, n * inputs + i, inputs, block, 0, columns, height, width)
+            _panel(
+                block,
+                0,
+                columns,
+                zeros,
+                0,
+                0,
+                w,
+                i * outputs,
+                outputs,
+                panel,
+                0,
+                columns,
+                height,
+                outputs,
+                width,
+                0,
+                block,
+            )
+            transpose(dx, n * inputs + i, inputs, block, 0, columns, height, width)
 
 
 @pasted

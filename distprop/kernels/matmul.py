@@ -31,27 +31,29 @@ THIN_ROWS, THIN_VECTORS = (2, 4) if LONG_REGISTERS else (4, 1)  # of a tile for 
 class _Tile(Emitter):
     """The sums of rows x vectors of c; with masks, so that any number of columns up to that is a tile.
 
-    reads_whole: the rows of b may be read beyond these columns.
+    columns: None if they are whole vectors. reads_whole: the rows of b may be read beyond these columns.
     """
 
     def __init__(
-        self, builder: ir.IRBuilder, kind: ir.Type, rows: int, vectors: int, columns: ir.Value, reads_whole: bool
+        self, builder: ir.IRBuilder, kind: ir.Type, rows: int, vectors: int, columns: ir.Value | None, reads_whole: bool
     ) -> None:
         super().__init__(builder, kind)
         self.rows = range(rows)
         self.places = list(product(range(rows), range(vectors)))
-        self.masks = [self.first_lanes(builder.sub(columns, INT(j * self.lanes))) for j in range(vectors)]
-        self.is_whole = builder.icmp_signed("==", columns, INT(vectors * self.lanes))
+        self.masks: list[ir.Value | None] = [None] * vectors
+        self.is_whole = None
+        if columns is not None:
+            self.masks = [self.first_lanes(builder.sub(columns, INT(j * self.lanes))) for j in range(vectors)]
+            self.is_whole = builder.icmp_signed("==", columns, INT(vectors * self.lanes))
         self.read_masks = [None] * vectors if reads_whole else self.masks
         self.sums = self.new_sums()
 
     def new_sums(self) -> dict[tuple[int, int], ir.Value]:
         return {place: cgutils.alloca_once(self.builder, self.vector) for place in self.places}
 
-    def start_from(self, row: ir.Value) -> None:
-        values = [self.load(self.at(row, j * self.lanes), mask) for j, mask in enumerate(self.masks)]
+    def start_from(self, rows: list[ir.Value]) -> None:
         for i, j in self.places:
-            self.builder.store(values[j], self.sums[i, j])
+            self.builder.store(self.load(self.at(rows[i], j * self.lanes), self.masks[j]), self.sums[i, j])
 
     def start_from_zero(self) -> None:
         for place in self.places:
@@ -70,11 +72,22 @@ class _Tile(Emitter):
 
     def store_sums(self, rows: list[ir.Value]) -> None:
         """Backwards, so that where rows are repeated, what was computed for the first of them remains."""
+        if self.is_whole is None:
+            self._store(rows, self.masks)
+            return
         with self.builder.if_else(self.is_whole) as (whole, narrow):  # a store with a mask is slow where it is emulated
-            for branch, masks in ((whole, [None] * len(self.masks)), (narrow, self.masks)):
-                with branch:
-                    for i, j in reversed(self.places):
-                        self.store(self.builder.load(self.sums[i, j]), self.at(rows[i], j * self.lanes), masks[j])
+            with whole:
+                self._store(rows, [None] * len(self.masks))
+            with narrow:
+                self._store(rows, self.masks)
+
+    def _store(self, rows: list[ir.Value], masks: list[ir.Value | None]) -> None:
+        for i, j in reversed(self.places):
+            self.store(self.builder.load(self.sums[i, j]), self.at(rows[i], j * self.lanes), masks[j])
+
+    def all_rows(self, base: ir.Value, stride: ir.Value) -> list[ir.Value]:
+        """The addresses of as many rows as the tile has."""
+        return [self.at(base, self.builder.mul(INT(i), stride)) for i in self.rows]
 
     def apply(self, epilogue: ir.Value, y_rows: list[ir.Value]) -> None:
         """Change the sums as one of the codes above says; the derivatives look at y."""
@@ -136,12 +149,38 @@ class _Tile(Emitter):
 
 
 def _product(rows: int, vectors: int, builder: ir.IRBuilder, kind: ir.Type, arguments: list[ir.Value]) -> None:
-    c, count, ldc, start, a, a_row, b, b_k, depth, columns, epilogue, y = arguments
+    c, count, ldc, start, start_row, a, a_row, b, b_k, depth, columns, epilogue, y = arguments
     tile = _Tile(builder, kind, rows, vectors, columns, reads_whole=rows > MASKED_ROWS)
-    tile.start_from(start)
+    tile.start_from(tile.row_starts(start, start_row, rows, count))
     tile.accumulate(tile.row_starts(a, a_row, rows, count), INT(1), b, b_k, depth)
     tile.apply(epilogue, tile.row_starts(y, ldc, rows, count))
     tile.store_sums(tile.row_starts(c, ldc, rows, count))
+
+
+def _whole_product(rows: int, builder: ir.IRBuilder, kind: ir.Type, arguments: list[ir.Value]) -> None:
+    c, ldc, start, start_row, a, a_row, b, b_k, depth, epilogue, y = arguments
+    tile = _Tile(builder, kind, rows, MAX_VECTORS, None, reads_whole=True)
+    tile.start_from(tile.all_rows(start, start_row))
+    tile.accumulate([tile.opaque(row) for row in tile.all_rows(a, a_row)], INT(1), b, b_k, depth)
+    tile.apply(epilogue, tile.all_rows(y, ldc))
+    tile.store_sums(tile.all_rows(c, ldc))
+
+
+def _whole_products(builder: ir.IRBuilder, kind: ir.Type, arguments: list[ir.Value]) -> None:
+    """Down the rows: tiles of MAX_ROWS, then tiles of LOW_ROWS."""
+    c, tiles, low_tiles, ldc, start, start_row, a, a_row, b, b_k, depth, epilogue, y = arguments
+    emit, first = Emitter(builder, kind), INT(0)
+    for rows, count in ((MAX_ROWS, tiles), (LOW_ROWS, low_tiles)):
+        with cgutils.for_range(builder, count) as loop:
+            row = builder.add(first, builder.mul(loop.index, INT(rows)))
+            at_c, at_start, at_a, at_y = (
+                emit.at(base, builder.mul(row, stride))
+                for base, stride in ((c, ldc), (start, start_row), (a, a_row), (y, ldc))
+            )
+            tile = [at_c, ldc, at_start, start_row, at_a, a_row, b, b_k, depth, epilogue, at_y]
+            body = partial(_whole_product, rows)
+            builder.call(function(builder.module, f"whole_product_{rows}", kind, tile, body), tile)
+        first = builder.mul(count, INT(rows))
 
 
 def _products(builder: ir.IRBuilder, kind: ir.Type, arguments: list[ir.Value]) -> None:
@@ -200,39 +239,56 @@ def _tree_product(
             tile.add_from_stack(stack, builder.sub(builder.sub(pending, merge.index), INT(1)))
         with builder.if_else(is_last) as (last, not_last):
             with last:
-                tile.store_sums(tile.row_starts(c, ldc, rows, count))
+                tile.store_sums(tile.all_rows(c, ldc) if columns is None else tile.row_starts(c, ldc, rows, count))
             with not_last:
                 tile.push(stack, builder.sub(pending, merges))
 
 
 def _tree_panel(builder: ir.IRBuilder, kind: ir.Type, arguments: list[ir.Value]) -> None:
-    """Tile by tile down the rows of c, which are the columns of a."""
+    """Tile by tile down the rows of c, which are the columns of a: whole tiles, then the others."""
     c, rows, ldc, a, a_panel, b, b_k, bounds, shards, stack, columns = arguments
     emit = Emitter(builder, kind)
+    is_whole = builder.icmp_signed("==", columns, INT(emit.lanes))
+    whole = builder.select(is_whole, builder.sdiv(rows, INT(TREE_ROWS)), INT(0))
     tiles = builder.sdiv(builder.add(rows, INT(TREE_ROWS - 1)), INT(TREE_ROWS))
-    with cgutils.for_range(builder, tiles) as tile:
-        first = builder.mul(tile.index, INT(TREE_ROWS))
-        panel, column = builder.sdiv(first, INT(emit.lanes)), builder.srem(first, INT(emit.lanes))
-        left = builder.sub(rows, first)
-        at_a, at_c = emit.at(a, builder.mul(panel, a_panel), column), emit.at(c, builder.mul(first, ldc))
-        tile_arguments = [at_c, left, ldc, at_a, INT(emit.lanes), b, b_k, bounds, shards, stack, columns]
-        _tree_product(TREE_ROWS, 1, True, builder, kind, tile_arguments)
+    for begin, end, tile_columns in ((INT(0), whole, None), (whole, tiles, columns)):
+        with cgutils.for_range(builder, builder.sub(end, begin)) as loop:
+            first = builder.mul(builder.add(begin, loop.index), INT(TREE_ROWS))
+            panel, column = builder.sdiv(first, INT(emit.lanes)), builder.srem(first, INT(emit.lanes))
+            left = builder.sub(rows, first)
+            at_a, at_c = emit.at(a, builder.mul(panel, a_panel), column), emit.at(c, builder.mul(first, ldc))
+            tile = [at_c, left, ldc, at_a, INT(emit.lanes), b, b_k, bounds, shards, stack, tile_columns]
+            _tree_product(TREE_ROWS, 1, True, builder, kind, tile)
 
 
 @intrinsic
 def product_tile(
     typing_context,
-    c, at_c, rows, ldc, start, at_start, a, at_a, a_row, b, at_b, b_k, depth, columns, epilogue, y, at_y,
+    c, at_c, rows, ldc, start, at_start, start_row, a, at_a, a_row, b, at_b, b_k, depth, columns, epilogue, y, at_y,
 ):  # fmt: skip
-    """c[i, j] = f(start[j] + sum over k < depth of a[i, k] b[k, j]), for i < rows, j < columns.
+    """c[i, j] = f(start[i, j] + sum over k < depth of a[i, k] b[k, j]), for i < rows, j < columns.
 
     rows <= MAX_ROWS; unless columns are whole vectors, rows <= MASKED_ROWS. f is one of IDENTITY, RELU, ...; y has c's
     strides and is read by derivatives only. Strides: ldc, a_row from row to row, b_k from k to k. The rows of all
     matrices are contiguous.
     """
     n = types.intp
-    signature = types.void(c, n, n, n, start, n, a, n, n, b, n, n, n, n, n, y, n)
+    signature = types.void(c, n, n, n, start, n, n, a, n, n, b, n, n, n, n, n, y, n)
     return signature, lambda *context: call(*context, "product", _products)
+
+
+@intrinsic
+def product_panel(
+    typing_context,
+    c, at_c, tiles, low_tiles, ldc, start, at_start, start_row, a, at_a, a_row, b, at_b, b_k, depth, epilogue, y, at_y,
+):  # fmt: skip
+    """As product_tile, for MAX_VECTORS whole vectors of columns and as many rows as these tiles have together:
+
+    tiles of MAX_ROWS rows, then low_tiles of LOW_ROWS.
+    """
+    n = types.intp
+    signature = types.void(c, n, n, n, n, start, n, n, a, n, n, b, n, n, n, n, y, n)
+    return signature, lambda *context: call(*context, "whole_products", _whole_products)
 
 
 @intrinsic

@@ -24,16 +24,17 @@ def _has_long_registers() -> bool:
 
 
 LONG_REGISTERS = _has_long_registers()
+REGISTER_BYTES = 64 if LONG_REGISTERS else 32
 
 
 class Emitter:
     """Writes vector code for one float type into one IR function."""
 
-    def __init__(self, builder: ir.IRBuilder, kind: ir.Type) -> None:
+    def __init__(self, builder: ir.IRBuilder, kind: ir.Type, vector_bytes: int = VECTOR_BYTES) -> None:
         self.builder = builder
         self.kind = kind
         self.bytes = 4 if kind == ir.FloatType() else 8
-        self.lanes = VECTOR_BYTES // self.bytes
+        self.lanes = vector_bytes // self.bytes
         self.vector = ir.VectorType(kind, self.lanes)
         self.zero = ir.Constant(self.vector, [0.0] * self.lanes)
         self.suffix = f"v{self.lanes}f{8 * self.bytes}"
@@ -67,16 +68,33 @@ class Emitter:
         limit = self.splat(self.builder.trunc(count, INT32), INT32, self.lanes)
         return self.builder.icmp_signed("<", numbers, limit)
 
-    def interleave(self, left: ir.Value, right: ir.Value) -> tuple[ir.Value, ir.Value]:
-        """left[0], right[0], left[1], right[1], ... as two vectors."""
-        order = [lane + side for lane in range(self.lanes) for side in (0, self.lanes)]
-        masks = [
-            ir.Constant(ir.VectorType(INT32, self.lanes), half) for half in (order[: self.lanes], order[self.lanes :])
-        ]
-        return (
-            self.builder.shuffle_vector(left, right, masks[0]),
-            self.builder.shuffle_vector(left, right, masks[1]),
-        )
+    def interleave(self, left: ir.Value, right: ir.Value, unit: int, part: int) -> list[ir.Value]:
+        """Units of some lanes from left and right in turn, as two vectors: of the first halves of all parts, and of
+        their second halves."""
+        starts = range(0, self.lanes, part)
+        halves = [
+            [start + half + first + lane + side for start in starts for first in range(0, part // 2, unit)
+             for side in (0, self.lanes) for lane in range(unit)]
+            for half in (0, part // 2)
+        ]  # fmt: skip
+        orders = [ir.Constant(ir.VectorType(INT32, self.lanes), half) for half in halves]
+        return [self.builder.shuffle_vector(left, right, order) for order in orders]
+
+    def _shuffled(self, vectors: list[ir.Value], unit: int, part: int) -> list[ir.Value]:
+        """A perfect shuffle of all units, log2(vectors) times: the transpose of each part, whose elements are units."""
+        half = len(vectors) // 2
+        for _ in range(half.bit_length()):
+            pairs = zip(vectors[:half], vectors[half:], strict=True)
+            vectors = [vector for pair in pairs for vector in self.interleave(*pair, unit, part)]
+        return vectors
+
+    def transposed(self, square: list[ir.Value]) -> list[ir.Value]:
+        """The transpose of as many vectors as a vector has lanes: within parts of 16 bytes, where a shuffle is one
+        instruction on every CPU, then of the parts."""
+        part = 16 // self.bytes
+        groups = [self._shuffled(square[i : i + part], 1, part) for i in range(0, self.lanes, part)]
+        columns = [self._shuffled([group[i] for group in groups], part, self.lanes) for i in range(part)]
+        return [columns[i][j] for j in range(self.lanes // part) for i in range(part)]
 
     def _intrinsic(self, name: str, result: ir.Type, *arguments: ir.Value) -> ir.Value:
         kind = ir.FunctionType(result, [argument.type for argument in arguments])
@@ -84,6 +102,11 @@ class Emitter:
 
     def fma(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
         return self._intrinsic(f"llvm.fma.{self.suffix}", self.vector, a, b, c)
+
+    def opaque(self, address: ir.Value) -> ir.Value:
+        """The same address, in a register of its own: LLVM would compute it again from others in each loop."""
+        kind = ir.FunctionType(address.type, [address.type])
+        return self.builder.asm(kind, "", "=r,0", [address], side_effect=False)
 
     def load(self, address: ir.Value, mask: ir.Value | None = None) -> ir.Value:
         """Lanes that the mask leaves out are zero, and their memory is not touched."""
@@ -135,39 +158,65 @@ def call(
     return context.get_dummy_value()
 
 
-def _transpose(builder: ir.IRBuilder, kind: ir.Type, arguments: list[ir.Value]) -> None:
-    """A square of as many vectors as a vector has lanes. Rows and columns beyond the edges repeat the last one.
+def _transpose_edge(builder: ir.IRBuilder, kind: ir.Type, arguments: list[ir.Value]) -> None:
+    """At most a square of as many vectors as a vector has lanes. Rows and columns beyond repeat the last one.
 
     Stores run backwards, so the last row that exists is written last, over what was stored there for those beyond it.
     """
     target, ldt, source, lds, rows, columns = arguments
-    emit = Emitter(builder, kind)
+    emit = Emitter(builder, kind, REGISTER_BYTES)
     in_columns, in_rows = emit.first_lanes(columns), emit.first_lanes(rows)
     square = [emit.load(row, in_columns) for row in emit.row_starts(source, lds, emit.lanes, rows)]
-    for _ in range(emit.lanes.bit_length() - 1):  # a perfect shuffle of all elements, log2(lanes) times
-        pairs = zip(square[: emit.lanes // 2], square[emit.lanes // 2 :], strict=True)
-        square = [vector for pair in pairs for vector in emit.interleave(*pair)]
-    for vector, row in reversed(list(zip(square, emit.row_starts(target, ldt, emit.lanes, columns), strict=True))):
+    targets = emit.row_starts(target, ldt, emit.lanes, columns)
+    for vector, row in reversed(list(zip(emit.transposed(square), targets, strict=True))):
         emit.store(vector, row, in_rows)
+
+
+def _transpose(builder: ir.IRBuilder, kind: ir.Type, arguments: list[ir.Value]) -> None:
+    """Square by square."""
+    target, ldt, source, lds, rows, columns = arguments
+    emit = Emitter(builder, kind, REGISTER_BYTES)
+    lanes = INT(emit.lanes)
+
+    def squares(count: ir.Value) -> ir.Value:
+        return builder.sdiv(builder.add(count, INT(emit.lanes - 1)), lanes)
+
+    with cgutils.for_range(builder, squares(rows)) as row, cgutils.for_range(builder, squares(columns)) as column:
+        i, j = builder.mul(row.index, lanes), builder.mul(column.index, lanes)
+        height, width = builder.sub(rows, i), builder.sub(columns, j)
+        at_source = emit.at(source, builder.mul(i, lds), j)
+        at_target = emit.at(target, builder.mul(j, ldt), i)
+        is_whole = builder.and_(*(builder.icmp_signed(">=", length, lanes) for length in (height, width)))
+        with builder.if_else(is_whole) as (whole, edge):
+            with whole:
+                square = [emit.load(emit.at(at_source, builder.mul(INT(n), lds))) for n in range(emit.lanes)]
+                for n, vector in enumerate(emit.transposed(square)):
+                    emit.store(vector, emit.at(at_target, builder.mul(INT(n), ldt)))
+            with edge:
+                given = [at_target, ldt, at_source, lds, height, width]
+                builder.call(function(builder.module, "transpose_edge", kind, given, _transpose_edge), given)
 
 
 def _copy_panels(builder: ir.IRBuilder, kind: ir.Type, arguments: list[ir.Value]) -> None:
     target, source, lds, rows, columns = arguments
     emit = Emitter(builder, kind)
-    panels = builder.sdiv(builder.add(columns, INT(emit.lanes - 1)), INT(emit.lanes))
+    whole, rest = builder.sdiv(columns, INT(emit.lanes)), builder.srem(columns, INT(emit.lanes))
     panel_size = builder.mul(rows, INT(emit.lanes))
+    mask = emit.first_lanes(rest)
     with cgutils.for_range(builder, rows) as row:
         from_row = emit.at(source, builder.mul(row.index, lds))
         to_row = emit.at(target, builder.mul(row.index, INT(emit.lanes)))
-        with cgutils.for_range(builder, panels) as panel:
-            first = builder.mul(panel.index, INT(emit.lanes))
-            part = emit.load(emit.at(from_row, first), emit.first_lanes(builder.sub(columns, first)))
+        with cgutils.for_range(builder, whole) as panel:
+            part = emit.load(emit.at(from_row, builder.mul(panel.index, INT(emit.lanes))))
             emit.store(part, emit.at(to_row, builder.mul(panel.index, panel_size)))
+        with builder.if_then(builder.icmp_signed(">", rest, INT(0))):
+            part = emit.load(emit.at(from_row, builder.mul(whole, INT(emit.lanes))), mask)
+            emit.store(part, emit.at(to_row, builder.mul(whole, panel_size)))
 
 
 @intrinsic
-def transpose_tile(typing_context, target, at_target, ldt, source, at_source, lds, rows, columns):
-    """target[j, i] = source[i, j] for i < rows and j < columns, both at most LANES of the type."""
+def transpose(typing_context, target, at_target, ldt, source, at_source, lds, rows, columns):
+    """target[j, i] = source[i, j] for i < rows and j < columns."""
     n = types.intp
     return types.void(target, n, n, source, n, n, n, n), lambda *context: call(*context, "transpose", _transpose)
 

@@ -24,6 +24,7 @@ SIZES = [
     (12, 17, 129),
     (31, 50, 47),
     (70, 67, 70),
+    (9, 700, 130),  # weights that are taken in blocks
 ]
 TYPES = [np.float32, np.float64]
 ACTIVATIONS = {

@@ -8,6 +8,7 @@ from distprop.kernels.matmul import (
     IDENTITY,
     LEAKY_RELU,
     LEAKY_RELU_SLOPE,
+    LOW_ROWS,
     MASKED_ROWS,
     MAX_ROWS,
     MAX_VECTORS,
@@ -16,6 +17,7 @@ from distprop.kernels.matmul import (
     THIN_ROWS,
     THIN_VECTORS,
     TREE_ROWS,
+    product_panel,
     product_tile,
     tree_panel,
     tree_tile,
@@ -34,7 +36,12 @@ EPILOGUES = {
 
 @numba.njit
 def one_product(rows, c, start, a, b, depth, columns, epilogue, y):
-    product_tile(c, 3, rows, 100, start, 0, a, 0, 64, b, 0, 64, depth, columns, epilogue, y, 3)
+    product_tile(c, 3, rows, 100, start, 0, 64, a, 0, 64, b, 0, 64, depth, columns, epilogue, y, 3)
+
+
+@numba.njit
+def whole_products(tiles, low_tiles, c, start, a, b, depth, epilogue, y):
+    product_panel(c, 3, tiles, low_tiles, 100, start, 0, 64, a, 0, 64, b, 0, 64, depth, epilogue, y, 3)
 
 
 @numba.njit
@@ -58,18 +65,34 @@ def lanes(dtype):
 
 @pytest.mark.parametrize("dtype", TYPES)
 def test_every_product_writes_its_elements_and_no_others(dtype):
-    a, b, start = (small_integers(shape, dtype, seed) for seed, shape in enumerate([(6, 64), (64, 64), 64]))
+    a, b, start = (small_integers(shape, dtype, seed) for seed, shape in enumerate([(6, 64), (64, 64), (6, 64)]))
     y = small_integers((MAX_ROWS + 1, 100), dtype, 3)
     for rows in range(1, MAX_ROWS + 1):
         for columns in range(1, MAX_VECTORS * lanes(dtype) + 1):
             if rows > MASKED_ROWS and columns % lanes(dtype):
                 continue
             c, epilogue = np.full((MAX_ROWS + 1) * 100, np.nan, dtype), (rows + columns) % len(EPILOGUES)
-            one_product(rows, c, start, a.reshape(-1), b.reshape(-1), 5, columns, epilogue, y.reshape(-1))
+            one_product(rows, c, start.ravel(), a.ravel(), b.ravel(), 5, columns, epilogue, y.ravel())
             expected = np.full_like(c, np.nan).reshape(-1, 100)
-            sums = a[:rows, :5] @ b[:5, :columns] + start[:columns]
+            sums = a[:rows, :5] @ b[:5, :columns] + start[:rows, :columns]
             expected[:rows, 3 : 3 + columns] = EPILOGUES[epilogue](sums, y[:rows, 3 : 3 + columns])
             np.testing.assert_array_equal(c.reshape(-1, 100), expected)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("epilogue", EPILOGUES)
+def test_whole_tiles_write_their_rows_and_no_others(dtype, epilogue):
+    columns = MAX_VECTORS * lanes(dtype)
+    for tiles, low_tiles, depth in [(0, 0, 3), (1, 0, 5), (0, 1, 4), (0, 2, 1), (1, 1, 7), (3, 2, 2), (2, 1, 0)]:
+        rows = tiles * MAX_ROWS + low_tiles * LOW_ROWS
+        a, start = (small_integers((rows + 1, 64), dtype, seed) for seed in (0, 2))
+        b, y = small_integers((64, 64), dtype, 1), small_integers((rows + 1, 100), dtype, 3)
+        c = np.full((rows + 1) * 100, np.nan, dtype)
+        whole_products(tiles, low_tiles, c, start.ravel(), a.ravel(), b.ravel(), depth, epilogue, y.ravel())
+        expected = np.full_like(c, np.nan).reshape(-1, 100)
+        sums = a[:rows, :depth] @ b[:depth, :columns] + start[:rows, :columns]
+        expected[:rows, 3 : 3 + columns] = EPILOGUES[epilogue](sums, y[:rows, 3 : 3 + columns])
+        np.testing.assert_array_equal(c.reshape(-1, 100), expected)
 
 
 @pytest.mark.parametrize("epilogue", EPILOGUES)

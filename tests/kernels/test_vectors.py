@@ -4,14 +4,14 @@ import numba
 import numpy as np
 import pytest
 
-from distprop.kernels.vectors import VECTOR_BYTES, copy_panels, transpose_tile
+from distprop.kernels.vectors import VECTOR_BYTES, copy_panels, transpose
 
 TYPES = [np.float32, np.float64]
 
 
 @numba.njit
 def one_transposition(target, source, rows, columns):
-    transpose_tile(target, 2, 20, source, 0, 30, rows, columns)
+    transpose(target, 2, 40, source, 0, 40, rows, columns)
 
 
 @numba.njit
@@ -21,15 +21,15 @@ def one_copy(target, source, rows, columns):
 
 @pytest.mark.parametrize("dtype", TYPES)
 def test_a_transposition_of_every_size_writes_its_elements_and_no_others(dtype):
-    lanes = VECTOR_BYTES // np.dtype(dtype).itemsize
-    source = np.arange(lanes * 30, dtype=dtype).reshape(lanes, 30)
-    for rows in range(1, lanes + 1):
-        for columns in range(1, lanes + 1):
-            target = np.full((lanes + 1) * 20, np.nan, dtype)
+    most = 2 * VECTOR_BYTES // np.dtype(dtype).itemsize + 1
+    source = np.arange(most * 40, dtype=dtype).reshape(most, 40)
+    for rows in range(1, most + 1):
+        for columns in range(1, most + 1):
+            target = np.full((most + 1) * 40, np.nan, dtype)
             one_transposition(target, source, rows, columns)
-            expected = np.full_like(target, np.nan).reshape(-1, 20)
+            expected = np.full_like(target, np.nan).reshape(-1, 40)
             expected[:columns, 2 : 2 + rows] = source[:rows, :columns].T
-            np.testing.assert_array_equal(target.reshape(-1, 20), expected)
+            np.testing.assert_array_equal(target.reshape(-1, 40), expected)
 
 
 @pytest.mark.parametrize("dtype", TYPES)
