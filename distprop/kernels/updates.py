@@ -1,14 +1,9 @@
 """Optimizers: one step of descent for a slice of the parameters.    Shapes: L elements, K segments.
 
-Each kernel changes params and the optimizer's state, all (L,), in place, from grads (L,). The slice is made of K
-segments, bounds (K + 1,) int64; is_weight (K,) uint8 tells weights (1) from biases (0). First, element by element,
-
-    g = grad_scale * g                             grad_scale: of clipping by norm, 1 for none
-    g = limit g to [-limit, limit]                 limit: of clipping by value, infinity for none
-    g = g + (l1 sign(w) + l2 w);  w -= shrink w    weights only; shrink = learning rate * decoupled weight decay
-
-and then the optimizer's own equation. The scalars have the type of the arrays, so nothing is promoted; products and
-sums are rounded one by one. Division and square root are IEEE's, the same on every CPU.
+`regularise`, where a configuration asks for it, changes the gradient and decays the weights. Then the optimizer's own
+kernel changes params and its state in place, by the equation in its docstring, from grads; all are (L,). The scalars
+have the type of the arrays, so nothing is promoted; products and sums are rounded one by one. Division and square root
+are IEEE's, the same on every CPU.
 
 Those that change from step to step are computed in float64, from additions, products, divisions and square roots alone,
 then rounded once: see `plain_scalars` and `adam_scalars`.
@@ -19,98 +14,75 @@ import numpy as np
 from distprop.kernels.jit import inlined, kernel
 
 
-@inlined
-def _regularised(g, w, grad_scale, limit, l1, l2):
-    g = grad_scale * g
-    g = limit if g > limit else -limit if g < -limit else g  # NaN stays NaN
-    return g + (l1 * np.sign(w) + l2 * w)
-
-
 @kernel
-def sgd_update(params, grads, bounds, is_weight, grad_scale, limit, l1, l2, shrink, rate):
-    """w -= rate g."""
+def regularise(grads, params, bounds, is_weight, grad_scale, limit, l1, l2, shrink):
+    """g = grad_scale g;  g limited to [-limit, limit];  of weights  g += l1 sign(w) + l2 w;  w -= shrink w.
+
+    The slice is made of K segments, bounds (K + 1,) int64; is_weight (K,) uint8 tells weights (1) from biases (0).
+    grad_scale: of clipping by norm, 1 for none; limit: of clipping by value, infinity for none; shrink: learning rate
+    times decoupled weight decay.
+    """
     for k in range(is_weight.shape[0]):
         segment = slice(bounds[k], bounds[k + 1])
         w, g = params[segment], grads[segment]
         on = params.dtype.type(is_weight[k])
         for i in range(w.shape[0]):
-            gradient = _regularised(g[i], w[i], grad_scale, limit, l1 * on, l2 * on)
-            w[i] = w[i] - (shrink * on) * w[i] - rate * gradient
+            scaled = grad_scale * g[i]
+            scaled = limit if scaled > limit else -limit if scaled < -limit else scaled  # NaN stays NaN
+            g[i] = scaled + (l1 * on * np.sign(w[i]) + l2 * on * w[i])
+            w[i] = w[i] - (shrink * on) * w[i]
 
 
 @kernel
-def momentum_update(params, velocity, grads, bounds, is_weight, grad_scale, limit, l1, l2, shrink, rate, momentum):
+def sgd_update(params, grads, rate):
+    """w -= rate g."""
+    for i in range(params.shape[0]):
+        params[i] = params[i] - rate * grads[i]
+
+
+@kernel
+def momentum_update(params, velocity, grads, rate, momentum):
     """v = momentum v + g;  w -= rate v."""
-    for k in range(is_weight.shape[0]):
-        segment = slice(bounds[k], bounds[k + 1])
-        w, v, g = params[segment], velocity[segment], grads[segment]
-        on = params.dtype.type(is_weight[k])
-        for i in range(w.shape[0]):
-            gradient = _regularised(g[i], w[i], grad_scale, limit, l1 * on, l2 * on)
-            v[i] = momentum * v[i] + gradient
-            w[i] = w[i] - (shrink * on) * w[i] - rate * v[i]
+    for i in range(params.shape[0]):
+        velocity[i] = momentum * velocity[i] + grads[i]
+        params[i] = params[i] - rate * velocity[i]
 
 
 @kernel
-def nesterov_update(params, velocity, grads, bounds, is_weight, grad_scale, limit, l1, l2, shrink, rate, momentum):
+def nesterov_update(params, velocity, grads, rate, momentum):
     """v = momentum v + g;  w -= rate (g + momentum v)."""
-    for k in range(is_weight.shape[0]):
-        segment = slice(bounds[k], bounds[k + 1])
-        w, v, g = params[segment], velocity[segment], grads[segment]
-        on = params.dtype.type(is_weight[k])
-        for i in range(w.shape[0]):
-            gradient = _regularised(g[i], w[i], grad_scale, limit, l1 * on, l2 * on)
-            v[i] = momentum * v[i] + gradient
-            w[i] = w[i] - (shrink * on) * w[i] - rate * (gradient + momentum * v[i])
+    for i in range(params.shape[0]):
+        velocity[i] = momentum * velocity[i] + grads[i]
+        params[i] = params[i] - rate * (grads[i] + momentum * velocity[i])
 
 
 @kernel
-def adagrad_update(params, squares, grads, bounds, is_weight, grad_scale, limit, l1, l2, shrink, rate, epsilon):
+def adagrad_update(params, squares, grads, rate, epsilon):
     """s += g^2;  w -= rate g / (sqrt(s) + epsilon)   (Duchi, Hazan and Singer, 2011)."""
-    for k in range(is_weight.shape[0]):
-        segment = slice(bounds[k], bounds[k + 1])
-        w, s, g = params[segment], squares[segment], grads[segment]
-        on = params.dtype.type(is_weight[k])
-        for i in range(w.shape[0]):
-            gradient = _regularised(g[i], w[i], grad_scale, limit, l1 * on, l2 * on)
-            s[i] = s[i] + gradient * gradient
-            w[i] = w[i] - (shrink * on) * w[i] - rate * gradient / (np.sqrt(s[i]) + epsilon)
+    for i in range(params.shape[0]):
+        squares[i] = squares[i] + grads[i] * grads[i]
+        params[i] = params[i] - rate * grads[i] / (np.sqrt(squares[i]) + epsilon)
 
 
 @kernel
-def rmsprop_update(
-    params, squares, grads, bounds, is_weight, grad_scale, limit, l1, l2, shrink, rate, decay, new, epsilon
-):
+def rmsprop_update(params, squares, grads, rate, decay, new, epsilon):
     """s = decay s + new g^2, with new = 1 - decay;  w -= rate g / (sqrt(s) + epsilon)   (Tieleman and Hinton, 2012)."""
-    for k in range(is_weight.shape[0]):
-        segment = slice(bounds[k], bounds[k + 1])
-        w, s, g = params[segment], squares[segment], grads[segment]
-        on = params.dtype.type(is_weight[k])
-        for i in range(w.shape[0]):
-            gradient = _regularised(g[i], w[i], grad_scale, limit, l1 * on, l2 * on)
-            s[i] = decay * s[i] + new * (gradient * gradient)
-            w[i] = w[i] - (shrink * on) * w[i] - rate * gradient / (np.sqrt(s[i]) + epsilon)
+    for i in range(params.shape[0]):
+        squares[i] = decay * squares[i] + new * (grads[i] * grads[i])
+        params[i] = params[i] - rate * grads[i] / (np.sqrt(squares[i]) + epsilon)
 
 
 @kernel
-def adam_update(
-    params, mean, square, grads, bounds, is_weight, grad_scale, limit, l1, l2, shrink,
-    rate, beta1, new1, beta2, new2, root, epsilon,
-):  # fmt: skip
+def adam_update(params, mean, square, grads, rate, beta1, new1, beta2, new2, root, epsilon):
     """m = beta1 m + new1 g;  v = beta2 v + new2 g^2;  w -= rate m / (root sqrt(v) + epsilon)   (Kingma and Ba, 2015).
 
     new1 = 1 - beta1, new2 = 1 - beta2. The corrections for the start from zero are in the scalars of step t = 1, 2,
     ...: rate = learning rate / (1 - beta1^t) and root = 1 / sqrt(1 - beta2^t).
     """
-    for k in range(is_weight.shape[0]):
-        segment = slice(bounds[k], bounds[k + 1])
-        w, m, v, g = params[segment], mean[segment], square[segment], grads[segment]
-        on = params.dtype.type(is_weight[k])
-        for i in range(w.shape[0]):
-            gradient = _regularised(g[i], w[i], grad_scale, limit, l1 * on, l2 * on)
-            m[i] = beta1 * m[i] + new1 * gradient
-            v[i] = beta2 * v[i] + new2 * (gradient * gradient)
-            w[i] = w[i] - (shrink * on) * w[i] - rate * m[i] / (root * np.sqrt(v[i]) + epsilon)
+    for i in range(params.shape[0]):
+        mean[i] = beta1 * mean[i] + new1 * grads[i]
+        square[i] = beta2 * square[i] + new2 * (grads[i] * grads[i])
+        params[i] = params[i] - rate * mean[i] / (root * np.sqrt(square[i]) + epsilon)
 
 
 @inlined
@@ -133,7 +105,10 @@ def _clip_scale(norm, clip_norm):
 
 @kernel
 def plain_scalars(scalars, learning_rate, weight_decay, norm, clip_norm):
-    """grad_scale, shrink and rate of a step: scalars[0], [4] and [5]. scalars (5 + ...,) of the parameters' type."""
+    """grad_scale, shrink and rate of a step: scalars[0], [4] and [5]. scalars (6 + ...,) of the parameters' type.
+
+    In all they are grad_scale, limit, l1, l2, shrink, as `regularise` takes them, then the optimizer's own.
+    """
     scalars[0] = _clip_scale(norm, clip_norm)
     scalars[4] = learning_rate * weight_decay
     scalars[5] = learning_rate

@@ -24,6 +24,9 @@ class Segments(NamedTuple):
     is_weight: Array
 
 
+REGULARISERS = 5  # scalars of `regularise`, which come before the optimizer's own
+
+
 class Rule(NamedTuple):
     """What tells one optimizer from another.
 
@@ -67,6 +70,12 @@ class Updater:
         """Whether the update needs the norm of the whole gradient."""
         return self._optimizer.clip_norm is not None
 
+    @property
+    def _regularises(self) -> bool:
+        optimizer = self._optimizer
+        clips = self.clips_norm or optimizer.clip_value is not None
+        return clips or bool(optimizer.l1 or optimizer.l2 or optimizer.weight_decay)
+
     def slots(self) -> dict[str, Array]:
         """The state by name ("m", "v"): arrays (L,), of one owned slice behind the other, zero at the start.
 
@@ -91,14 +100,24 @@ class Updater:
             Call(kernel, (*given, *more), f"scalars = {kernel.__name__}(rate, norm, step)", "update"),
         ]
 
-    def update(self, params: Array, gradient: Array, bucket: int, part: slice) -> Call:
-        """One step of descent, in place, for a part of an owned slice: params and gradient have its length."""
+    def update(self, params: Array, gradient: Array, bucket: int, part: slice) -> list[Call]:
+        """One step of descent, in place, for a part of an owned slice: params and gradient have its length.
+
+        The gradient is overwritten.
+        """
         first, at = self._owned[bucket].start, self._firsts[bucket]
-        segments = segments_of(self._layout, slice(first + part.start, first + part.stop))
         slots = [slot[at + part.start : at + part.stop] for slot in self._slots.values()]
         scalars = [Cell(self._scalars, number) for number in range(len(self._scalars))]
         text = f"params = {self._rule.kernel.__name__}({', '.join(('params', *self._slots, 'gradient'))})"
-        return Call(self._rule.kernel, (params, *slots, gradient, *segments, *scalars), text, "update")
+        descent = Call(self._rule.kernel, (params, *slots, gradient, *scalars[REGULARISERS:]), text, "update")
+        if not self._regularises:
+            return [descent]
+        segments = segments_of(self._layout, slice(first + part.start, first + part.stop))
+        arguments = (gradient, params, *segments, *scalars[:REGULARISERS])
+        return [
+            Call(updates.regularise, arguments, "gradient, params = regularise(gradient, params)", "update"),
+            descent,
+        ]
 
 
 def _nothing(optimizer: declared.Optimizer) -> tuple[float, ...]:

@@ -188,7 +188,8 @@ class Step:
             calls += exchange.backward(after)
             calls += [call for bucket in self._buckets for call in self._reduced(bucket)]
             calls += [*exchange.agree(), check, *prepare]
-            calls += [self._update(bucket, part) for bucket in self._buckets for part in self._parts(bucket)]
+            parts = [(bucket, part) for bucket in self._buckets for part in self._parts(bucket)]
+            calls += [call for bucket, part in parts for call in self._update(bucket, part)]
             calls += exchange.share()
         else:
             update = partial(self._reduced, updates=True)
@@ -255,10 +256,10 @@ class Step:
             if len(self.exchange.parts[bucket]) > 1:
                 calls = calls + self.exchange.sum_parts(bucket, gradient, part)
             squares = Call(block_square_sums, (blocks, gradient), "blocks = block_square_sums(gradient)", "update")
-            calls = [*calls, squares, *([self._update(bucket, part)] if updates else [])]
+            calls = [*calls, squares, *(self._update(bucket, part) if updates else [])]
         return calls
 
-    def _update(self, bucket: int, part: slice) -> Call:
+    def _update(self, bucket: int, part: slice) -> list[Call]:
         params = self.params[self.exchange.owned[bucket]][part]
         return self.updater.update(params, self._gradient_of(bucket, part), bucket, part)
 

@@ -31,7 +31,7 @@ def show_update(optimizer: SGD | Momentum | Nesterov | AdaGrad | RMSprop | AdamW
     params, updater = random_values(1, 0), Updater(optimizer, LAYOUT, [slice(0, LENGTH)], np.float32)
     clock, gradient = np.zeros(CLOCK, np.int64), np.zeros(LENGTH, np.float32)
     update = updater.update(params, gradient, 0, slice(0, LENGTH))
-    calls = [*updater.prepare(np.full(4, optimizer.learning_rate), clock, np.array([50.0])), update]
+    calls = [*updater.prepare(np.full(4, optimizer.learning_rate), clock, np.array([50.0])), *update]
     for step in range(4):
         clock[[STEP, DONE]], gradient[:] = step, random_values(2, step)
         for call in calls:

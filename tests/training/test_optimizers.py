@@ -60,7 +60,7 @@ def update(updater, params, gradient, learning_rate, step, norm):
     clock = np.zeros(CLOCK, np.int64)
     clock[STEP] = step
     calls = updater.prepare(np.array([learning_rate]), clock, np.array([norm]))
-    for call in [*calls, updater.update(params, gradient, 0, slice(0, len(params)))]:
+    for call in [*calls, *updater.update(params, gradient.copy(), 0, slice(0, len(params)))]:
         call()
 
 
