@@ -81,10 +81,10 @@ def test_a_dry_run_prints_the_command_and_makes_nothing(config, distprop):
 
 def test_what_a_dry_run_prints_can_be_run_by_a_shell(config, distprop, run_command):
     printed = distprop("train", "small.toml", "-n", "2", "--dry-run", "--run", "it's here", "--set", "seed=3").stdout
-    done = run_command(["sh", "-c", printed], timeout_s=140.0)
+    done = run_command(["sh", "-c", printed])
     assert done.returncode == 0 and "epoch 2/2" in done.stdout, done.stderr
     digest = distprop("digest", "it's here").stdout
-    again = run_command(["sh", "-c", distprop("resume", "it's here", "-n", "1", "--dry-run").stdout], timeout_s=140.0)
+    again = run_command(["sh", "-c", distprop("resume", "it's here", "-n", "1", "--dry-run").stdout])
     assert again.returncode == 0 and digest.strip() in again.stdout, again.stderr
 
 
@@ -162,7 +162,7 @@ def test_the_doctor_names_what_is_wrong_and_the_cure(distprop, tmp_path):
 
 
 def test_training_evaluating_and_predicting_from_the_command_line(config, distprop):
-    trained = distprop("train", "small.toml", "-n", "2", timeout_s=140.0)
+    trained = distprop("train", "small.toml", "-n", "2")
     assert trained.returncode == 0, trained.stderr
     lines = trained.stdout.splitlines()
     assert sum(line.startswith("epoch") for line in lines) == 2
@@ -192,9 +192,9 @@ def test_mpirun_started_by_somebody_else_trains_the_same_model(config, distprop,
     program = [sys.executable, "-m", "distprop.cli", "train", "small.toml", "--run", "theirs"]
     mpirun = [*theirs.arguments[: theirs.arguments.index("-wdir")], *program]
     variables = {name: value for name, value in theirs.environment.items() if name != "DISTPROP_LAUNCHED"}
-    done = run_command(mpirun, timeout_s=140.0, environment=variables)
+    done = run_command(mpirun, environment=variables)
     assert done.returncode == 0, done.stderr
-    assert distprop("train", "small.toml", "--run", "ours", timeout_s=140.0).returncode == 0
+    assert distprop("train", "small.toml", "--run", "ours").returncode == 0
     assert distprop("digest", "ours").stdout == distprop("digest", "theirs").stdout != ""
 
 
@@ -204,6 +204,6 @@ def test_mpirun_started_by_somebody_else_trains_the_same_model(config, distprop,
 )
 def test_under_mpirun_a_mistake_makes_no_run_directory(config, run_command, mpirun, ranks, setting, part):
     program = [sys.executable, "-m", "distprop.cli", "train", "small.toml", "--run", "theirs", "--set", setting]
-    done = run_command([*mpirun(ranks), *program], timeout_s=100.0, folder=config.parent)
+    done = run_command([*mpirun(ranks), *program], folder=config.parent)
     assert done.returncode != 0 and part in done.stderr and "Traceback" not in done.stderr
     assert not (config.parent / "theirs").exists()

@@ -60,7 +60,7 @@ def test_a_run_that_is_stopped_and_resumed_on_other_ranks_ends_with_the_same_mod
 
 
 def test_a_run_that_is_being_trained_is_not_resumed(folder, run_command, distprop):
-    with run_command.start([*TRAIN, "--run", "busy", "--set", "training.epochs=100000"]) as launcher:
+    with run_command.start([*TRAIN, "--run", "busy", "--set", "training.epochs=1000000000"]) as launcher:
         next(line for line in launcher.stdout if line.startswith("epoch"))
         refused = distprop("resume", "busy")
         launcher.send_signal(signal.SIGINT)
