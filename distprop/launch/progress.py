@@ -19,9 +19,8 @@ class Progress:
         if sys.stdout.isatty() if live is None else live:
             self._open()
 
-    def update(self, run: RunDirectory) -> None:
-        """Show what is new in the run directory since the ranks have started."""
-        status = run.read_status()
+    def update(self, run: RunDirectory, status: dict[str, Any] | None) -> None:
+        """Show what is new in the run directory since the ranks have started, of which this is the status."""
         if status is None:
             return
         if status["phase"] == "compiling" != self._phase:
