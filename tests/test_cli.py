@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from distprop import cli
+from distprop.run_directory import RunDirectory
 
 CONFIG = """
 [data]
@@ -135,6 +136,29 @@ def test_check_of_a_right_configuration_says_so(config, distprop):
 def test_a_closed_pipe_is_quiet(run_command):
     done = run_command(["sh", "-c", f"'{sys.executable}' -m distprop.cli schema | head -n 1"])
     assert done.stdout == "{\n" and done.stderr == ""
+
+
+@pytest.mark.parametrize("redirection", [">&-", "<&- >&- 2>&-", "| true", ">/dev/full", ">/dev/full 2>&1"])
+def test_training_goes_on_wherever_its_words_go(config, run_command, redirection):
+    command = f"'{sys.executable}' -m distprop.cli train small.toml -n 2 --run run {redirection}"
+    done = run_command(["bash", "-o", "pipefail", "-c", command])
+    assert done.returncode == 0 and "Traceback" not in done.stderr
+    assert RunDirectory(config.parent / "run").read_status()["phase"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code", "said"),
+    [(">&-", 0, ""), (">/dev/full", 2, "standard output, or a file: No space left on device\n")],
+)
+def test_an_answer_that_can_not_be_written_is_no_crash(config, run_command, redirection, code, said):
+    done = run_command(["sh", "-c", f"'{sys.executable}' -m distprop.cli check small.toml {redirection}"])
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", said)
+
+
+def test_a_character_that_the_terminal_does_not_have_is_shown_by_its_number(config, distprop):
+    config.rename(config.with_name("größe.toml"))
+    done = distprop("check", "größe.toml", environment={"PYTHONIOENCODING": "ascii"})
+    assert (done.returncode, done.stdout, done.stderr) == (0, "gr\\xf6\\xdfe.toml: no mistakes\n", "")
 
 
 def test_the_schema_is_json(distprop):

@@ -1,10 +1,9 @@
 """Shows how a run goes: a live line on a terminal, and one line an epoch anywhere."""
 
-import os
 import sys
 from typing import Any
 
-from distprop.report import COMPILING, epoch_line, status_line
+from distprop.report import COMPILING, discard, epoch_line, status_line, tell
 from distprop.run_directory import RunDirectory
 
 
@@ -38,14 +37,14 @@ class Progress:
                 self.note(epoch_line(record, status))
 
     def note(self, text: str) -> None:
-        """Show one line. A reader that has gone, such as a closed terminal, must not end a training."""
+        """Show one line."""
+        if self._console is None:
+            tell(text)
+            return
         try:
-            if self._console is None:
-                print(text, flush=True)
-            else:
-                self._console.print(text, markup=False)
+            self._console.print(text, markup=False)
         except OSError:
-            discard_output()
+            discard(sys.stdout)
 
     def close(self) -> None:
         """Take the live line away."""
@@ -59,8 +58,3 @@ class Progress:
         self._console = Console(highlight=False, soft_wrap=True)  # honours NO_COLOR
         self._live = Live("starting", console=self._console, transient=True, refresh_per_second=4)
         self._live.start()
-
-
-def discard_output() -> None:
-    """Send standard output nowhere from now on; Python writes what it still holds at exit, and would complain."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
