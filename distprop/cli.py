@@ -168,6 +168,8 @@ def _train(options: argparse.Namespace) -> int:
     if rank_by_environment() is not None:  # then an mpirun is there already
         from distprop import worker
 
+        with worker.told_once():
+            _refuse_place(options)
         return worker.train(options.config, options.overrides, options.run)
     from distprop.launch import start
 
@@ -178,10 +180,25 @@ def _resume(options: argparse.Namespace) -> int:
     if rank_by_environment() is not None:  # then an mpirun is there already
         from distprop import worker
 
+        with worker.told_once():
+            _refuse_place(options)
         return worker.resume(options.run)
     from distprop.launch import start
 
     return start.resume(options.run, _place(options), dry_run=options.dry_run)
+
+
+def _refuse_place(options: argparse.Namespace) -> None:
+    """UsageError for what only a launcher can do: under an mpirun, the ranks are there already."""
+    given = {
+        "-n": options.ranks,
+        "--hosts": options.hosts,
+        "--hostfile": options.hostfile,
+        "--dry-run": options.dry_run,
+    }
+    for name, value in given.items():
+        if value:
+            raise UsageError(f"distprop: this process is a rank of an mpirun already; leave out {name}")
 
 
 def _place(options: argparse.Namespace) -> Any:

@@ -223,11 +223,16 @@ def test_mpirun_started_by_somebody_else_trains_the_same_model(config, distprop,
 
 
 @pytest.mark.parametrize(
-    ("ranks", "setting", "part"),
-    [(5, "seed=1", "5 ranks, but a minibatch has only 4 shards"), (2, "network.layers.0.units=9", "set units = ")],
+    ("ranks", "option", "part"),
+    [
+        (5, "--set=seed=1", "5 ranks, but a minibatch has only 4 shards"),
+        (2, "--set=network.layers.0.units=9", "set units = "),
+        (2, "--dry-run", "this process is a rank of an mpirun already; leave out --dry-run"),
+        (2, "-n3", "this process is a rank of an mpirun already; leave out -n"),
+    ],
 )
-def test_under_mpirun_a_mistake_makes_no_run_directory(config, run_command, mpirun, ranks, setting, part):
-    program = [sys.executable, "-m", "distprop.cli", "train", "small.toml", "--run", "theirs", "--set", setting]
+def test_under_mpirun_a_mistake_makes_no_run_directory(config, run_command, mpirun, ranks, option, part):
+    program = [sys.executable, "-m", "distprop.cli", "train", "small.toml", "--run", "theirs", option]
     done = run_command([*mpirun(ranks), *program], folder=config.parent)
     assert done.returncode != 0 and part in done.stderr and "Traceback" not in done.stderr
     assert not (config.parent / "theirs").exists()
