@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import distprop as dp
-from distprop.errors import DataError, UsageError
+from distprop.errors import CheckpointError, DataError, UsageError
 from distprop.run_directory import RunDirectory
 from distprop.training.loop import Training
 
@@ -80,6 +80,20 @@ def test_data_that_are_no_data_set_are_one_clear_error(data):
     if data is not None:
         with pytest.raises(UsageError, match="validation: wrong type"):
             dp.train(network, dp.Dataset(X, Y), data)
+
+
+def test_numbers_of_numpy_are_numbers():
+    loss = dp.SoftmaxCrossEntropy(class_weights=np.array([1.0, 2.0]))
+    numbers = {"epochs": np.int64(2), "batch_size": np.int32(16), "seed": np.uint8(3), "shuffle": np.False_}
+    found = train(loss=loss, optimizer=dp.Adam(np.float32(0.5)), **numbers)
+    loss = dp.SoftmaxCrossEntropy(class_weights=[1.0, 2.0])
+    assert found.digest() == train(loss=loss, optimizer=dp.Adam(0.5), seed=3, shuffle=False).digest()
+
+
+@pytest.mark.parametrize("path", ["/no/such/folder/model", "."])
+def test_a_model_that_can_not_be_saved_is_one_clear_error(path):
+    with pytest.raises(CheckpointError, match=rf"^{path}: can't be written: [^\[]*$"):
+        train().save(path)
 
 
 def test_no_rows_have_no_predictions():
