@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, NoReturn
 
 from distprop.environment import rank_by_environment
 from distprop.errors import DistpropError, UsageError, out_of_memory
+from distprop.report import discard
 
 TIMELINE = 20  # steps
 
@@ -19,6 +21,7 @@ Commands = Any  # argparse keeps the type of add_subparsers() private
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    _mend_streams()
     try:
         options = _parse(sys.argv[1:] if arguments is None else arguments)
         command: Command = options.command
@@ -30,17 +33,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return 130
-    except PermissionError as error:
-        print(f"{error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
-        return 2
     except MemoryError as error:
         print(out_of_memory(error), file=sys.stderr)
         return 1
     except BrokenPipeError:
-        from distprop.launch.progress import discard_output
-
-        discard_output()
+        discard(sys.stdout)
         return 0
+    except OSError as error:
+        print(f"{error.filename or 'standard output, or a file'}: {error.strerror}", file=sys.stderr)
+        if error.filename is None:
+            discard(sys.stdout)
+        return 2
+
+
+def _mend_streams() -> None:
+    """What a shell has closed (>&-) goes nowhere; a character that a terminal doesn't have is shown by its number."""
+    for name, number in (("stdin", 0), ("stdout", 1), ("stderr", 2)):
+        stream = getattr(sys, name)
+        if stream is None:
+            if os.open(os.devnull, os.O_RDWR) == number:  # else the first file that is opened would get this number
+                setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", encoding="utf-8"))
+        elif stream.errors == "strict" and name == "stdout":
+            stream.reconfigure(errors="backslashreplace")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -154,6 +168,8 @@ def _train(options: argparse.Namespace) -> int:
     if rank_by_environment() is not None:  # then an mpirun is there already
         from distprop import worker
 
+        with worker.told_once():
+            _refuse_place(options)
         return worker.train(options.config, options.overrides, options.run)
     from distprop.launch import start
 
@@ -164,10 +180,25 @@ def _resume(options: argparse.Namespace) -> int:
     if rank_by_environment() is not None:  # then an mpirun is there already
         from distprop import worker
 
+        with worker.told_once():
+            _refuse_place(options)
         return worker.resume(options.run)
     from distprop.launch import start
 
     return start.resume(options.run, _place(options), dry_run=options.dry_run)
+
+
+def _refuse_place(options: argparse.Namespace) -> None:
+    """UsageError for what only a launcher can do: under an mpirun, the ranks are there already."""
+    given = {
+        "-n": options.ranks,
+        "--hosts": options.hosts,
+        "--hostfile": options.hostfile,
+        "--dry-run": options.dry_run,
+    }
+    for name, value in given.items():
+        if value:
+            raise UsageError(f"distprop: this process is a rank of an mpirun already; leave out {name}")
 
 
 def _place(options: argparse.Namespace) -> Any:

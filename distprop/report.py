@@ -1,12 +1,28 @@
 """The lines that tell how a run goes: shown by the launcher, or by rank 0 under somebody else's mpirun."""
 
+import os
+import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TextIO
 
 COMPILING = "compiling kernels for this network, once on this machine"
 
 # In this order, as far as a record has them.
 EPOCH_KEYS = ("loss", "accuracy", "r2", "validation_loss", "validation_accuracy", "validation_r2", "learning_rate")
+
+
+def tell(text: str, stream: TextIO | None = None) -> None:
+    """Print one line. A reader that has gone, such as a closed terminal, or a full disk must not end a training."""
+    stream = stream or sys.stdout
+    try:
+        print(text, file=stream, flush=True)
+    except OSError:
+        discard(stream)
+
+
+def discard(stream: TextIO) -> None:
+    """Send a stream nowhere from now on; Python writes what it still holds at exit, and would complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def epoch_line(record: Mapping[str, Any], status: Mapping[str, Any] | None) -> str:

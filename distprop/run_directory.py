@@ -18,6 +18,7 @@ resumed run reports again. The phases of a status are those of `PHASES`. A run h
 import fcntl
 import json
 import math
+import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -201,6 +202,7 @@ class RunDirectory:
                 raise UsageError(
                     f"{self.path}: this run is being trained by another process; wait, or stop it"
                 ) from error
+            os.set_inheritable(lock.fileno(), True)  # an mpirun that outlives its launcher keeps the run from others
             yield
 
     def _with_folders(self) -> "RunDirectory":

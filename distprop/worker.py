@@ -31,7 +31,7 @@ from distprop.run_directory import RunDirectory
 from distprop.training.observer import RunObserver
 from distprop.training.run import Material, prepared_material, rehearse, train_run
 
-LATE_S = 1.0  # after which a rank other than 0 tells an error that rank 0 would have told too
+LATE_S = 5.0  # after which a rank other than 0 tells an error that rank 0 would have told too
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def train(config: Path, overrides: Sequence[str], run: Path | None) -> int:
     """A rank of somebody else's mpirun that trains a new run."""
-    with _told_once():
+    with told_once():
         resolved = resolve(load_config(config, overrides), config.parent)
         material = prepared_material(resolved)
         fitting_graph(resolved.network, material.encoding)
@@ -74,7 +74,7 @@ def train(config: Path, overrides: Sequence[str], run: Path | None) -> int:
 
 def resume(run: Path) -> int:
     """A rank of somebody else's mpirun that continues a run."""
-    with _told_once():
+    with told_once():
         directory = RunDirectory.open(run)
         config = load_config(directory.config, check_files=False)
         material = prepared_material(config)
@@ -153,7 +153,7 @@ def _new_run(path: Path | None, stem: str, config: Config) -> RunDirectory:
 
 
 @contextlib.contextmanager
-def _told_once() -> Iterator[None]:
+def told_once() -> Iterator[None]:
     """Errors that every rank meets alike are told by rank 0; one that rank 0 doesn't meet is told a little later."""
     try:
         yield

@@ -199,10 +199,10 @@ def test_what_is_no_model_is_named(tmp_path):
 
 def test_a_script_under_mpirun_gives_the_model_of_one_rank(run_command, mpirun, tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
-    alone = run_command([sys.executable, "script.py"], timeout_s=100)
+    alone = run_command([sys.executable, "script.py"])
     assert alone.returncode == 0, alone.stderr
     *epochs, last = alone.stdout.splitlines()
-    both = run_command([*mpirun(2), sys.executable, "script.py"], timeout_s=100)
+    both = run_command([*mpirun(2), sys.executable, "script.py"])
     assert both.returncode == 0, both.stderr
     lines, digest = both.stdout.splitlines(), last.split()[-1]
     assert [line for line in lines if line.startswith("epoch")] == epochs and len(epochs) == 3
@@ -212,7 +212,7 @@ def test_a_script_under_mpirun_gives_the_model_of_one_rank(run_command, mpirun, 
 def test_a_script_whose_one_rank_fails_ends_with_its_traceback(run_command, mpirun, tmp_path):
     between = "assert result.rank != 1, 'the cat sat on the keyboard'\n"
     (tmp_path / "script.py").write_text(SCRIPT + between + SCRIPT)
-    done = run_command([*mpirun(2), sys.executable, "script.py"], timeout_s=100)
+    done = run_command([*mpirun(2), sys.executable, "script.py"])
     assert done.returncode != 0 and done.stderr.count("AssertionError: the cat") == 1
 
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import distprop as dp
-from distprop.errors import DataError, UsageError
+from distprop.errors import CheckpointError, DataError, UsageError
 from distprop.run_directory import RunDirectory
+from distprop.training.loop import Training
 
 RNG = np.random.default_rng(5)
 X = RNG.normal(size=(40, 3))
@@ -81,6 +82,20 @@ def test_data_that_are_no_data_set_are_one_clear_error(data):
             dp.train(network, dp.Dataset(X, Y), data)
 
 
+def test_numbers_of_numpy_are_numbers():
+    loss = dp.SoftmaxCrossEntropy(class_weights=np.array([1.0, 2.0]))
+    numbers = {"epochs": np.int64(2), "batch_size": np.int32(16), "seed": np.uint8(3), "shuffle": np.False_}
+    found = train(loss=loss, optimizer=dp.Adam(np.float32(0.5)), **numbers)
+    loss = dp.SoftmaxCrossEntropy(class_weights=[1.0, 2.0])
+    assert found.digest() == train(loss=loss, optimizer=dp.Adam(0.5), seed=3, shuffle=False).digest()
+
+
+@pytest.mark.parametrize("path", ["/no/such/folder/model", "."])
+def test_a_model_that_can_not_be_saved_is_one_clear_error(path):
+    with pytest.raises(CheckpointError, match=rf"^{path}: can't be written: [^\[]*$"):
+        train().save(path)
+
+
 def test_no_rows_have_no_predictions():
     model = train()
     assert model.predict(X[:0]).shape == (0,) and model.predict_proba(X[:0]).shape == (0, 2)
@@ -114,11 +129,16 @@ def test_a_run_that_is_being_trained_is_not_trained_by_another(tmp_path):
 
 
 @pytest.mark.parametrize("in_run", [False, True])
-def test_ctrl_c_ends_training_at_once_and_leaves_no_handler(tmp_path, in_run):
+def test_ctrl_c_ends_training_at_once_and_leaves_no_handler(tmp_path, monkeypatch, in_run):
     train()  # so that everything is compiled
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)]
-    timer = threading.Timer(0.3, signal.raise_signal, [signal.SIGINT])
-    timer.start()
+    timer, run_to_the_end = threading.Timer(0.3, signal.raise_signal, [signal.SIGINT]), Training.run
+
+    def run(training):  # the clock starts with the steps, however long the way to them was
+        timer.start()
+        return run_to_the_end(training)
+
+    monkeypatch.setattr(Training, "run", run)
     with pytest.raises((KeyboardInterrupt, dp.DistpropError)) as caught:
         train(epochs=10**9, run=tmp_path / "run" if in_run else None)
     timer.join()

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from distprop import cli
+from distprop.run_directory import RunDirectory
 
 CONFIG = """
 [data]
@@ -81,10 +82,10 @@ def test_a_dry_run_prints_the_command_and_makes_nothing(config, distprop):
 
 def test_what_a_dry_run_prints_can_be_run_by_a_shell(config, distprop, run_command):
     printed = distprop("train", "small.toml", "-n", "2", "--dry-run", "--run", "it's here", "--set", "seed=3").stdout
-    done = run_command(["sh", "-c", printed], timeout_s=140.0)
+    done = run_command(["sh", "-c", printed])
     assert done.returncode == 0 and "epoch 2/2" in done.stdout, done.stderr
     digest = distprop("digest", "it's here").stdout
-    again = run_command(["sh", "-c", distprop("resume", "it's here", "-n", "1", "--dry-run").stdout], timeout_s=140.0)
+    again = run_command(["sh", "-c", distprop("resume", "it's here", "-n", "1", "--dry-run").stdout])
     assert again.returncode == 0 and digest.strip() in again.stdout, again.stderr
 
 
@@ -137,6 +138,29 @@ def test_a_closed_pipe_is_quiet(run_command):
     assert done.stdout == "{\n" and done.stderr == ""
 
 
+@pytest.mark.parametrize("redirection", [">&-", "<&- >&- 2>&-", "| true", ">/dev/full", ">/dev/full 2>&1"])
+def test_training_goes_on_wherever_its_words_go(config, run_command, redirection):
+    command = f"'{sys.executable}' -m distprop.cli train small.toml -n 2 --run run {redirection}"
+    done = run_command(["bash", "-o", "pipefail", "-c", command])
+    assert done.returncode == 0 and "Traceback" not in done.stderr
+    assert RunDirectory(config.parent / "run").read_status()["phase"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code", "said"),
+    [(">&-", 0, ""), (">/dev/full", 2, "standard output, or a file: No space left on device\n")],
+)
+def test_an_answer_that_can_not_be_written_is_no_crash(config, run_command, redirection, code, said):
+    done = run_command(["sh", "-c", f"'{sys.executable}' -m distprop.cli check small.toml {redirection}"])
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", said)
+
+
+def test_a_character_that_the_terminal_does_not_have_is_shown_by_its_number(config, distprop):
+    config.rename(config.with_name("größe.toml"))
+    done = distprop("check", "größe.toml", environment={"PYTHONIOENCODING": "ascii"})
+    assert (done.returncode, done.stdout, done.stderr) == (0, "gr\\xf6\\xdfe.toml: no mistakes\n", "")
+
+
 def test_the_schema_is_json(distprop):
     assert json.loads(distprop("schema").stdout)["type"] == "object"
 
@@ -162,7 +186,7 @@ def test_the_doctor_names_what_is_wrong_and_the_cure(distprop, tmp_path):
 
 
 def test_training_evaluating_and_predicting_from_the_command_line(config, distprop):
-    trained = distprop("train", "small.toml", "-n", "2", timeout_s=140.0)
+    trained = distprop("train", "small.toml", "-n", "2")
     assert trained.returncode == 0, trained.stderr
     lines = trained.stdout.splitlines()
     assert sum(line.startswith("epoch") for line in lines) == 2
@@ -192,18 +216,23 @@ def test_mpirun_started_by_somebody_else_trains_the_same_model(config, distprop,
     program = [sys.executable, "-m", "distprop.cli", "train", "small.toml", "--run", "theirs"]
     mpirun = [*theirs.arguments[: theirs.arguments.index("-wdir")], *program]
     variables = {name: value for name, value in theirs.environment.items() if name != "DISTPROP_LAUNCHED"}
-    done = run_command(mpirun, timeout_s=140.0, environment=variables)
+    done = run_command(mpirun, environment=variables)
     assert done.returncode == 0, done.stderr
-    assert distprop("train", "small.toml", "--run", "ours", timeout_s=140.0).returncode == 0
+    assert distprop("train", "small.toml", "--run", "ours").returncode == 0
     assert distprop("digest", "ours").stdout == distprop("digest", "theirs").stdout != ""
 
 
 @pytest.mark.parametrize(
-    ("ranks", "setting", "part"),
-    [(5, "seed=1", "5 ranks, but a minibatch has only 4 shards"), (2, "network.layers.0.units=9", "set units = ")],
+    ("ranks", "option", "part"),
+    [
+        (5, "--set=seed=1", "5 ranks, but a minibatch has only 4 shards"),
+        (2, "--set=network.layers.0.units=9", "set units = "),
+        (2, "--dry-run", "this process is a rank of an mpirun already; leave out --dry-run"),
+        (2, "-n3", "this process is a rank of an mpirun already; leave out -n"),
+    ],
 )
-def test_under_mpirun_a_mistake_makes_no_run_directory(config, run_command, mpirun, ranks, setting, part):
-    program = [sys.executable, "-m", "distprop.cli", "train", "small.toml", "--run", "theirs", "--set", setting]
-    done = run_command([*mpirun(ranks), *program], timeout_s=100.0, folder=config.parent)
+def test_under_mpirun_a_mistake_makes_no_run_directory(config, run_command, mpirun, ranks, option, part):
+    program = [sys.executable, "-m", "distprop.cli", "train", "small.toml", "--run", "theirs", option]
+    done = run_command([*mpirun(ranks), *program], folder=config.parent)
     assert done.returncode != 0 and part in done.stderr and "Traceback" not in done.stderr
     assert not (config.parent / "theirs").exists()

@@ -81,7 +81,7 @@ def run_console(block, run_command):
     programs = {"distprop": [sys.executable, "-m", "distprop.cli"], "python": [sys.executable]}
     for command, expected in commands_of(block):
         program, *arguments = shlex.split(command, comments=True)
-        done = run_command([*programs.get(program, [program]), *arguments], timeout_s=140.0)
+        done = run_command([*programs.get(program, [program]), *arguments])
         printed = (done.stdout + done.stderr).replace(f"{COMPILING}\n", "")  # once on a machine, so not in the pages
         assert agrees(expected, printed), f"line {block.line}: $ {command}\n{printed}"
 

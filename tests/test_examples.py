@@ -27,7 +27,7 @@ def no_mpi_around(monkeypatch):
 
 def trained(distprop, folder, name):
     """The epochs' records of the run of an example on two ranks."""
-    done = distprop("train", EXAMPLES / f"{name}.toml", "-n", "2", "--run", "run", timeout_s=140.0)
+    done = distprop("train", EXAMPLES / f"{name}.toml", "-n", "2", "--run", "run")
     assert done.returncode == 0, done.stdout + done.stderr
     lines = (folder / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     return [record for record in map(json.loads, lines) if record["kind"] == "epoch"]
@@ -80,11 +80,11 @@ def test_a_residual_network_trains(distprop, tmp_path):
 
 def test_the_script_makes_the_same_model_by_itself_and_under_mpirun(run_command, tmp_path):
     script = [sys.executable, EXAMPLES / "my_training.py"]
-    alone = run_command(script, timeout_s=140.0)
+    alone = run_command(script)
     command = rank_command(Place(2), tmp_path)
     mpirun = command.arguments[: command.arguments.index("-wdir")]
     variables = {name: value for name, value in command.environment.items() if name != "DISTPROP_LAUNCHED"}
-    shared = run_command([*mpirun, *script], timeout_s=140.0, environment=variables)
+    shared = run_command([*mpirun, *script], environment=variables)
     assert alone.returncode == 0 and shared.returncode == 0, alone.stderr + shared.stderr
     accuracy, digest = (line.split()[1] for line in alone.stdout.splitlines()[-2:])
     assert float(accuracy) >= 0.97 and len(digest) == 64

@@ -43,7 +43,6 @@ def config(request, tmp_path):
 
 
 @pytest.mark.long
-@pytest.mark.timeout(300)
 @pytest.mark.skipif(hosts.missing() is not None, reason=str(hosts.missing()))
 @pytest.mark.parametrize("slots", [(1, 1, 1), (2, 1, 3)])
 def test_any_number_of_machines_gives_the_bits_of_one_rank(distprop, run_command, config, slots):
@@ -55,6 +54,6 @@ def test_any_number_of_machines_gives_the_bits_of_one_rank(distprop, run_command
     with hosts.hosts(len(slots)) as made:
         places = ",".join(f"{name}:{count}" for name, count in zip(made.names, slots, strict=True))
         train = [sys.executable, "-m", "distprop.cli", "train", config, "--hosts", places, "--run", "many"]
-        done = run_command(made.on(made.names[0], train), environment=made.environment, timeout_s=100)
+        done = run_command(made.on(made.names[0], train), environment=made.environment)
     assert done.returncode == 0, done.stderr
     assert len(digest("one")) == 64 and digest("many") == digest("one")

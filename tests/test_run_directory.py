@@ -113,7 +113,7 @@ def test_a_run_is_trained_by_one_process_at_a_time(run):
     with run.held():
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=False)
         assert "being trained by another process" in done.stderr
-    subprocess.run([sys.executable, "-c", code], timeout=100, check=True)
+    subprocess.run([sys.executable, "-c", code], timeout=250, check=True)
 
 
 def test_every_line_of_metrics_is_one_json_object(run):

@@ -19,7 +19,7 @@ COLD_S, COLD = 30.0, 80.0
 def roots_imported(arguments: list[str], folder: Path) -> set[str]:
     """The packages that a command imports, as the interpreter itself reports them."""
     command = [sys.executable, "-X", "importtime", "-m", "distprop.cli", *arguments]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=250, check=True)
     return {name.split(".")[0] for name in re.findall(r"^import time:.*\| *(\S+)$", done.stderr, re.MULTILINE)}
 
 
@@ -50,7 +50,6 @@ def test_the_launching_side_imports_neither_numba_nor_mpi4py(tmp_path: Path) -> 
 
 
 @pytest.mark.measured
-@pytest.mark.timeout(600)
 def test_the_first_step_is_soon_done() -> None:
     command = [sys.executable, str(BENCHMARK), "--cold"]
     output = subprocess.run(command, capture_output=True, text=True, timeout=580, check=True).stdout

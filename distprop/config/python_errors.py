@@ -16,10 +16,16 @@ from distprop.errors import ConfigError
 
 def check(new: Any, declaration: type, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
     """Initialise `new` with these arguments; ConfigError if they are wrong."""
+    args, kwargs = [_plain(value) for value in args], {name: _plain(value) for name, value in kwargs.items()}
     try:
-        adapter(declaration).validator.validate_python(ArgsKwargs(tuple(args), dict(kwargs)), self_instance=new)
+        adapter(declaration).validator.validate_python(ArgsKwargs(tuple(args), kwargs), self_instance=new)
     except ValidationError as error:
         raise _config_error(declaration, args, kwargs, error) from None
+
+
+def _plain(value: Any) -> Any:
+    """A number of NumPy's, or an array of them, as Python's own."""
+    return value.tolist() if hasattr(value, "tolist") and not isinstance(value, type) else value
 
 
 def _config_error(

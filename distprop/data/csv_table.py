@@ -138,8 +138,8 @@ class CsvTable:
         named = re.search(
             r"CSV column #(\d+)", str(error)
         )  # Arrow may name the column, which saves looking at the others
-        suspects = {self._header[int(named[1])]} if named else set(numbers)
-        places = {name: self._header.index(name) for name in numbers if name in suspects}
+        suspects = set(numbers) & ({self._header[int(named[1])]} if named else set(numbers))
+        places = {name: n for n, name in enumerate(self._header) if name in suspects}
         for line, row in self._rows():
             if len(row) != len(self._header):
                 return DataError(

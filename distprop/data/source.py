@@ -98,11 +98,13 @@ def require_columns(source: Source, names: Iterable[str], cure: str = "") -> Non
 
 def check_header(path: Path, names: Sequence[str]) -> None:
     """Raise DataError for a column without a name or a name given twice."""
+    seen: set[str] = set()
     for n, name in enumerate(names):
         if not name.strip():
             raise DataError(f"{path}: column {n + 1} has no name; the first line has to name every column")
-        if name in names[:n]:
+        if name in seen:
             raise DataError(f'{path}: two columns are called "{shown(name)}"; rename or remove one')
+        seen.add(name)
 
 
 def readable(path: Path) -> Path:
@@ -112,6 +114,10 @@ def readable(path: Path) -> Path:
         raise DataError(f"{path}: there is no such file{similar(path.name, siblings)}")
     if not path.is_file():
         raise DataError(f"{path}: this is not a file")
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise DataError(f"{path}: the name of this file, or of its folder, is not text in UTF-8; rename it") from None
     try:
         if path.stat().st_size == 0:
             raise DataError(f"{path}: the file is empty")

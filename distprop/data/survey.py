@@ -24,10 +24,11 @@ def survey(source: Source, data: Data) -> Encoding:
     target_names, weight, features = _roles(source, data)
     kind = data.target_kind or "classes"
     columns = data.columns
-    categorical = [name for name in features if name in columns.categorical or source.columns[name] == "text"]
+    listed = set(columns.categorical)
+    categorical = [name for name in features if name in listed or source.columns[name] == "text"]
     classes = list(target_names) if kind == "classes" else []
     found = _distinct(source, categorical, classes)
-    encoded = tuple(_column(source, name, found.get(name) if name in categorical else None, data) for name in features)
+    encoded = tuple(_column(source, name, found.get(name), data) for name in features)
     return Encoding(
         columns=encoded,
         shape=_shape(source, encoded),
@@ -62,14 +63,15 @@ def _check_roles(
 ) -> None:
     if not features:
         raise DataError(f"{source.path}: no column is left to be a feature; it has {quoted(source.columns)}")
-    used = [*target, *weight, *features]
-    for name in used:
-        if used.count(name) > 1:
+    used: set[str] = set()
+    for name in (*target, *weight, *features):
+        if name in used:
             raise DataError(
                 f'{source.path}: column "{shown(name)}" is used twice; it can be feature, target or weight, once'
             )
+        used.add(name)
     for name in categorical:
-        if name not in features:
+        if name not in used or name in (*target, *weight):
             raise DataError(f'{source.path}: column "{shown(name)}" is listed as categorical, but is no feature')
 
 

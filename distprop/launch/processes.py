@@ -94,6 +94,7 @@ def start_processes(command: Command, log: Path) -> Processes:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                close_fds=False,  # the run's lock is handed on, see `RunDirectory.held`; nothing else is inheritable
             )
         except OSError as error:
             raise UsageError(f"{command.arguments[0]}: can't be started: {error.strerror}") from error

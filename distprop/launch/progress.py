@@ -1,10 +1,9 @@
 """Shows how a run goes: a live line on a terminal, and one line an epoch anywhere."""
 
-import os
 import sys
 from typing import Any
 
-from distprop.report import COMPILING, epoch_line, status_line
+from distprop.report import COMPILING, discard, epoch_line, status_line, tell
 from distprop.run_directory import RunDirectory
 
 
@@ -19,9 +18,8 @@ class Progress:
         if sys.stdout.isatty() if live is None else live:
             self._open()
 
-    def update(self, run: RunDirectory) -> None:
-        """Show what is new in the run directory since the ranks have started."""
-        status = run.read_status()
+    def update(self, run: RunDirectory, status: dict[str, Any] | None) -> None:
+        """Show what is new in the run directory since the ranks have started, of which this is the status."""
         if status is None:
             return
         if status["phase"] == "compiling" != self._phase:
@@ -39,14 +37,14 @@ class Progress:
                 self.note(epoch_line(record, status))
 
     def note(self, text: str) -> None:
-        """Show one line. A reader that has gone, such as a closed terminal, must not end a training."""
+        """Show one line."""
+        if self._console is None:
+            tell(text)
+            return
         try:
-            if self._console is None:
-                print(text, flush=True)
-            else:
-                self._console.print(text, markup=False)
+            self._console.print(text, markup=False)
         except OSError:
-            discard_output()
+            discard(sys.stdout)
 
     def close(self) -> None:
         """Take the live line away."""
@@ -60,8 +58,3 @@ class Progress:
         self._console = Console(highlight=False, soft_wrap=True)  # honours NO_COLOR
         self._live = Live("starting", console=self._console, transient=True, refresh_per_second=4)
         self._live.start()
-
-
-def discard_output() -> None:
-    """Send standard output nowhere from now on; Python writes what it still holds at exit, and would complain."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -112,11 +112,12 @@ def _wait(processes: Processes, run: RunDirectory, progress: Progress, stop: Sto
         now = time.monotonic()
         if now - reported >= REPORT_S:
             reported = now
-            phase = _phase(run)
+            status = run.read_status()
+            phase = status and status["phase"]
             if phase == "training" and not computing:  # then the ranks have all the memory that they share
                 computing = True
                 processes.remember_segments()
-            progress.update(run)
+            progress.update(run, status)
             if ending is None and (phase in ("done", "stopped") or run.failures()):
                 ending = now
         if stop.requests > 1 or (ending is not None and now - ending > END_S):
@@ -124,7 +125,7 @@ def _wait(processes: Processes, run: RunDirectory, progress: Progress, stop: Sto
         if stop.requests == 1 and not _ask(processes, run, progress, stop, now):
             return
         time.sleep(POLL_S)
-    progress.update(run)
+    progress.update(run, run.read_status())
 
 
 def _ask(processes: Processes, run: RunDirectory, progress: Progress, stop: Stop, now: float) -> bool:
@@ -154,7 +155,7 @@ def _outcome(run: RunDirectory, stop: Stop, code: int | None, failed: str = RANK
     failures = run.failures()
     if failures:
         raise RunFailedError(_describe(failures[0]), failures[0].exit_code)
-    if status["phase"] == "stopped" or (stop.requests == 1 and status["phase"] is None):
+    if status["phase"] == "stopped" or (stop.requests and not stop.asked):  # the latter: ended before they were ready
         raise Interrupted(f"stopped at step {status.get('step', 0)}; continue with: distprop resume {run.path}")
     raise RunFailedError(_unexplained(run, code, failed))
 

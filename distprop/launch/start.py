@@ -17,7 +17,7 @@ from distprop.launch.mpi import find_mpi
 from distprop.launch.progress import Progress
 from distprop.launch.run import finish, supervise
 from distprop.paths import kernel_folder
-from distprop.report import COMPILING, counted, duration
+from distprop.report import COMPILING, counted, duration, tell
 from distprop.run_directory import RunDirectory, next_free
 
 if TYPE_CHECKING:
@@ -77,10 +77,10 @@ def _launch(run: RunDirectory, place: Place, config: "Config", prepared: "Prepar
     began = time.monotonic()
     command = rank_command(place, run.path)
     _warn_if_crowded(place)
-    print(f"{run.path}: {counted(place.ranks or 1, 'rank')}", flush=True)
+    tell(f"{run.path}: {counted(place.ranks or 1, 'rank')}")
     with run.held():
         if not _compiled(place, config, prepared):
-            print(COMPILING, flush=True)
+            tell(COMPILING)
             processes = min(place.ranks or 1, available_cores().budget, MOST_COMPILERS)
             finish(compiling_command(place, run.path), run, processes)
         progress = Progress()
@@ -144,7 +144,7 @@ def _warn_if_crowded(place: Place) -> None:
     slots = place.slots or available_cores().budget
     if place.ranks is not None and place.ranks > slots and allocated_nodes(os.environ) == 1:
         what = "slots on these hosts" if place.hosts else "cores for this process"
-        print(f"warning: {place.ranks} ranks share {slots} {what}; that is correct but slower", file=sys.stderr)
+        tell(f"warning: {place.ranks} ranks share {slots} {what}; that is correct but slower", sys.stderr)
 
 
 def summary(run: RunDirectory, status: dict[str, Any], seconds: float | None = None) -> str:

@@ -181,7 +181,9 @@ def save_tensors(path: Path, tensors: Mapping[str, Array], about: Mapping[str, o
             mode = temporary.stat().st_mode  # what the user wants for new files; save_file's are private
             save_file(arrays, temporary, metadata={"distprop": text, "sha256": _content_digest(text, arrays)})
             temporary.chmod(mode)
-    except (OSError, safetensors.SafetensorError) as error:
+    except OSError as error:
+        raise CheckpointError(f"{path}: can't be written: {error.strerror or error}") from error
+    except (ValueError, safetensors.SafetensorError) as error:  # the former: a path without a name
         raise CheckpointError(f"{path}: can't be written: {error}") from error
 
 

@@ -35,7 +35,7 @@ def test_ranks_as_threads(collective_checks, name, machines):
 
 
 def test_ranks_under_mpirun(run_command, mpirun, checks_program):
-    done = run_command([*mpirun(3), sys.executable, checks_program], timeout_s=100)
+    done = run_command([*mpirun(3), sys.executable, checks_program])
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [f"{len(NAMES)} checks on 3 ranks"]
 

@@ -83,7 +83,7 @@ def test_every_way_to_write_a_key_is_found_on_its_line() -> None:
     assert key_lines(TEXT) == EXPECTED
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.dictionaries(KEYS, VALUES, max_size=4), st.booleans())
 def test_the_scanner_finds_exactly_the_keys_that_a_reader_finds(tree: dict[str, Any], multiline: bool) -> None:
     text = tomli_w.dumps(tree, multiline_strings=multiline)

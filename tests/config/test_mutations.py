@@ -92,7 +92,7 @@ def test_the_configuration_that_is_changed_is_right(path: Path) -> None:
     assert agrees_with_pydantic(parse(SOUND, path))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.data())
 def test_a_mutated_tree_loads_or_is_refused(path: Path, data: st.DataObject) -> None:
     tree = parse(SOUND, path)
@@ -103,7 +103,7 @@ def test_a_mutated_tree_loads_or_is_refused(path: Path, data: st.DataObject) -> 
     loads_or_refuses(path, [])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_mutated_bytes_load_or_are_refused(path: Path, data: st.DataObject) -> None:
     content = bytearray(SOUND.encode())
@@ -114,7 +114,7 @@ def test_mutated_bytes_load_or_are_refused(path: Path, data: st.DataObject) -> N
     loads_or_refuses(path, [])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.builds("{}={}".format, DOTTED, WORDS | TEXT), min_size=1, max_size=3))
 def test_any_override_is_taken_or_refused(path: Path, overrides: list[str]) -> None:
     path.write_text(SOUND)
@@ -122,9 +122,8 @@ def test_any_override_is_taken_or_refused(path: Path, overrides: list[str]) -> N
     loads_or_refuses(path, ["network.layers.0." + overrides[0]])
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.long
-@settings(max_examples=20_000, deadline=None)
+@settings(max_examples=20_000)
 @given(st.data())
 def test_many_mutated_trees_load_or_are_refused(path: Path, data: st.DataObject) -> None:
     tree = parse(SOUND, path)

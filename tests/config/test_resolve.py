@@ -92,7 +92,7 @@ def test_a_written_configuration_is_read_back_equal_and_resolved(tmp_path: Path,
     assert [path.name for path in tmp_path.iterdir()] == ["config.toml"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.floats(min_value=0, exclude_min=True, allow_infinity=False),
     st.integers(1, 2**70).filter(lambda n: n < 2**63),

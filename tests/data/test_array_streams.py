@@ -32,7 +32,7 @@ def assert_read(path: Path, array: np.ndarray[Any, Any], size: int) -> None:
     np.testing.assert_array_equal(found, array)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.data(), st.sampled_from(sorted(IDX_TYPES)), st.integers(1, 7), st.booleans())
 def test_idx_files_of_every_type_are_read_in_blocks(data: st.DataObject, code: int, size: int, zipped: bool) -> None:
     array = data.draw(arrays.arrays(IDX_TYPES[code], shapes))
@@ -43,7 +43,7 @@ def test_idx_files_of_every_type_are_read_in_blocks(data: st.DataObject, code: i
         assert_read(path, array, size)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.data(), st.sampled_from(["<f4", ">f8", "<i8", "?", "<U3"]), st.integers(1, 7), st.sampled_from("CF"))
 def test_npy_files_of_every_order_are_read_in_blocks(data: st.DataObject, dtype: str, size: int, order: Any) -> None:
     array = np.asarray(data.draw(arrays.arrays(dtype, shapes)), order=order)
@@ -57,7 +57,7 @@ def test_npy_files_of_every_order_are_read_in_blocks(data: st.DataObject, dtype:
         np.testing.assert_array_equal(np.concatenate(list(streams["two"].blocks(size))), array)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.binary(max_size=60))
 def test_any_bytes_are_an_array_or_one_line_of_error(content: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -1,6 +1,7 @@
 """Broken data files: each gives one line that names the file, the place, and what to do."""
 
 import gzip
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,9 @@ import pyarrow.parquet as parquet
 import pytest
 
 from distprop.config.data import Arrays, Columns, Data
+from distprop.data.csv_table import CsvTable
 from distprop.data.prepare import prepare
+from distprop.data.survey import survey
 from distprop.errors import DataError
 
 IDX_IMAGES = b"\0\0\x08\x03" + bytes([0, 0, 0, 4, 0, 0, 0, 2, 0, 0, 0, 3]) + bytes(range(24))
@@ -157,6 +160,14 @@ def test_a_broken_validation_file_or_a_good_one_never_raises_anything_else(name:
         assert prepared.validation is not None and len(prepared.validation) > 0
 
 
+def test_a_table_of_many_columns_is_looked_at_in_no_time(tmp_path: Path) -> None:
+    names = [f"gene{n}" for n in range(40_000)]
+    path = tmp_path / "train.csv"
+    path.write_text(",".join([*names, "target"]) + "\n" + "".join("1," * len(names) + f"{n % 2}\n" for n in range(4)))
+    data = Data(train=str(path), columns=Columns(features=(*names, names[-1])))
+    one_line(lambda: survey(CsvTable(path, ",", ()), data), '"gene39999" is used twice')
+
+
 def saved(path: Path, array: np.ndarray[Any, Any], **options: Any) -> bytes:
     np.save(path, array, **options)
     return path.read_bytes()
@@ -278,5 +289,8 @@ def test_files_that_are_not_there_are_named_with_the_likely_one(tmp_path: Path) 
     one_line(
         lambda: prepare(Data(train=str(tmp_path / "x.npy")), 0, "float32", tmp_path), "give the file of the targets"
     )
+    name = os.fsdecode(b"J\xf6rg.csv")
+    (tmp_path / name).write_text("a,target\n1,0\n2,1\n")
+    one_line(lambda: prepare(Data(train=str(tmp_path / name)), 0, "float32", tmp_path), "not text in UTF-8; rename it")
     (tmp_path / "data.xlsx").write_text("x")
     one_line(lambda: prepare(Data(train=str(tmp_path / "data.xlsx")), 0, "float32", tmp_path), ".csv", ".parquet")

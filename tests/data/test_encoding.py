@@ -1,7 +1,7 @@
 """Encodings: they survive their file bit for bit, and labels are found however they are written."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from distprop.data.encoding import Column, Encoding, Labels, Statistics, Target, canonical, ordered_labels
@@ -11,7 +11,6 @@ finite = st.floats(allow_nan=False, allow_infinity=False)
 names = st.text(min_size=1, max_size=9).filter(lambda text: text.isprintable())
 
 
-@settings(deadline=None)
 @given(st.lists(finite, min_size=1, max_size=9), names, st.lists(names, unique=True, max_size=4))
 def test_an_encoding_comes_back_from_its_json_bit_for_bit(
     numbers: list[float], name: str, categories: list[str]
@@ -69,7 +68,6 @@ def test_labels_are_in_the_order_of_numbers_only_if_all_are_numbers() -> None:
     assert ordered_labels({"b", "B", "ä", "a"}) == ("B", "a", "b", "ä")
 
 
-@settings(deadline=None)
 @given(st.sets(st.integers(-99, 99), min_size=1), st.sampled_from(["{}", "{}.0", "{:+d}", "{}e0"]))
 def test_every_way_to_write_a_number_finds_its_class(numbers: set[int], form: str) -> None:
     classes = ordered_labels({str(number) for number in numbers})

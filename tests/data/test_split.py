@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from distprop.data.split import choose_validation
@@ -15,7 +15,6 @@ fractions = st.floats(0.001, 0.999)
 seeds = st.integers(0, 2**63 - 1)
 
 
-@settings(deadline=None)
 @given(counts, fractions, seeds)
 def test_every_row_is_in_exactly_one_part_in_order(count: int, fraction: float, seed: int) -> None:
     training, validation = choose_validation(count, fraction, seed)
@@ -25,7 +24,6 @@ def test_every_row_is_in_exactly_one_part_in_order(count: int, fraction: float, 
     assert training.dtype == validation.dtype == np.int64
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(1, 60), min_size=2, max_size=6), fractions, seeds)
 def test_each_class_gives_its_share_to_within_one_row_and_keeps_one(
     sizes: list[int], fraction: float, seed: int

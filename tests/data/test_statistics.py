@@ -54,7 +54,6 @@ def test_a_large_offset_does_not_swallow_the_deviation() -> None:
     assert describe(ArrayBlocks(x), None, None, VALUES).deviation[0] == pytest.approx(math.sqrt(2 / 3), rel=1e-14)
 
 
-@settings(deadline=None)
 @given(arrays.arrays(np.float64, st.tuples(st.integers(1, 40), st.integers(1, 3)), elements=st.integers(-1000, 1000)))
 def test_the_tree_sum_of_whole_numbers_is_exact(block: np.ndarray) -> None:
     expected = [sum(int(value) for value in column) for column in block.T]
@@ -69,7 +68,7 @@ def test_the_order_of_a_tree_sum_is_the_one_that_is_written() -> None:
     assert tree_sum(np.array([[a], [b], [c]])).item() == (a + c) + b
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(1, 3000), st.data())
 def test_chosen_rows_of_a_file_give_the_bits_of_those_rows_in_memory(count: int, data: st.DataObject) -> None:
     x = np.random.default_rng(count).standard_normal((count, 3)).astype(np.float32)

@@ -275,7 +275,6 @@ def test_code_for_a_cpu_without_long_registers_gives_the_same_bits():
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_code_for_every_cpu_gives_the_same_bits(dtype):
     targets = {"generic": "", "x86-64": "+sse2", "haswell": "+avx2,+fma", "znver3": "+avx2,+fma"}

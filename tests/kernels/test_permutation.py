@@ -35,13 +35,12 @@ def test_every_sample_comes_once(samples):
         assert sorted(shuffled(samples, 7, epoch)) == list(range(samples))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.integers(1, 20_000), st.integers(0, 2**63 - 1), st.integers(0, 2**48 - 1))
 def test_every_sample_comes_once_for_any_seed_and_epoch(samples, seed, epoch):
     assert np.array_equal(np.sort(shuffled(samples, seed, epoch)), np.arange(samples))
 
 
-@settings(deadline=None)
 @given(st.integers(10_000, 2**40), st.data())
 def test_places_of_a_huge_data_set_hold_different_samples_of_it(samples, data):
     start = data.draw(st.integers(0, samples - 1000))

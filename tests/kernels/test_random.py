@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from distprop.kernels.random import philox_words, random_words, uniform32, uniform64
@@ -50,7 +50,6 @@ def test_philox_is_its_definition(counter, key):
     assert compiled_philox(counter, key) == philox_by_definition(counter, key)
 
 
-@settings(deadline=None)
 @given(
     st.integers(0, 2**63 - 1), st.integers(0, 15), st.integers(0, 2**12 - 1), st.integers(0, 2**48 - 1),
     st.integers(0, 2**40 - 1), st.integers(0, 2**24 - 1),

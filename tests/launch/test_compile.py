@@ -59,7 +59,7 @@ def compiled(folder: Path) -> dict[str, float]:
 @pytest.mark.parametrize("ranks", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_all_that_ranks_call_is_compiled_before_they_start(config, distprop, run_command, tmp_path, ranks):
     cache = {"DISTPROP_CACHE": str(tmp_path / "cache")}
-    first = distprop("train", config, "-n", str(ranks), environment=cache, timeout_s=250)
+    first = distprop("train", config, "-n", str(ranks), environment=cache)
     assert first.returncode == 0, first.stderr
     assert first.stdout.splitlines()[1] == LINE and first.stdout.count(LINE) == 1
     files = compiled(tmp_path / "cache")

@@ -28,21 +28,21 @@ def report(run, phase, epochs, start_step=0):
 
 def test_each_epoch_is_shown_once(run, capsys):
     progress = Progress(live=False)
-    progress.update(run)
+    progress.update(run, run.read_status())
     for epochs in ([1], [], [2, 3], [4]):
         report(run, "training", epochs)
-        progress.update(run)
-        progress.update(run)
+        progress.update(run, run.read_status())
+        progress.update(run, run.read_status())
     assert [line.split()[1] for line in capsys.readouterr().out.splitlines()] == ["1/5", "2/5", "3/5", "4/5"]
 
 
 def test_a_resumed_run_shows_only_what_it_does_itself(run, capsys):
     report(run, "starting", [1, 2, 3])
     progress = Progress(live=False)
-    progress.update(run)
+    progress.update(run, run.read_status())
     run.truncate_metrics(20)
     report(run, "training", [3], start_step=25)
-    progress.update(run)
+    progress.update(run, run.read_status())
     assert [line.split()[1] for line in capsys.readouterr().out.splitlines()] == ["3/5"]
 
 

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from distprop.errors import Interrupted
 from distprop.launch import run as watch
 from distprop.run_directory import RunDirectory
 
@@ -108,6 +109,15 @@ def test_a_signal_before_the_ranks_are_ready_ends_them_at_once(run_command):
         launcher.send_signal(signal.SIGTERM)
         launcher.communicate(timeout=60)
     assert launcher.returncode in (75, -signal.SIGTERM)  # the latter if it was not yet listening itself
+
+
+@pytest.mark.parametrize("phase", [None, "starting", "training"])
+def test_ranks_that_become_ready_while_they_are_ended_were_stopped_too(tmp_path, phase):
+    run = RunDirectory.create(tmp_path / "run")
+    if phase:
+        run.write_status({"phase": phase, "step": 0})
+    with pytest.raises(Interrupted, match="stopped at step 0"):
+        watch._outcome(run, watch.Stop(requests=1), -signal.SIGTERM)
 
 
 def test_mpirun_that_can_not_be_started_is_one_line(run_command, tmp_path):

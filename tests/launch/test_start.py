@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from distprop.run_directory import RunDirectory
+
 CONFIG = """
 [data]
 train = "train.csv"
@@ -59,8 +61,21 @@ def test_a_run_that_is_stopped_and_resumed_on_other_ranks_ends_with_the_same_mod
     assert [record["epoch"] for record in records if record["kind"] == "epoch"] == list(range(1, epochs + 1))
 
 
+def test_ranks_that_outlive_their_launcher_keep_the_run_from_others(folder, run_command, distprop):
+    with run_command.start([*TRAIN, "-n", "2", "--run", "busy", "--set", "training.epochs=1000000000"]) as launcher:
+        next(line for line in launcher.stdout if line.startswith("epoch"))
+        launcher.kill()
+        launcher.wait()
+        refused = distprop("resume", "busy", "-n", "1")
+        while run_command.members(run_command.tokens):
+            run_command.kill(run_command.tokens)
+    assert refused.returncode == 2 and "being trained by another process" in refused.stderr
+    with RunDirectory(folder / "busy").held():  # they have gone
+        pass
+
+
 def test_a_run_that_is_being_trained_is_not_resumed(folder, run_command, distprop):
-    with run_command.start([*TRAIN, "--run", "busy", "--set", "training.epochs=100000"]) as launcher:
+    with run_command.start([*TRAIN, "--run", "busy", "--set", "training.epochs=1000000000"]) as launcher:
         next(line for line in launcher.stdout if line.startswith("epoch"))
         refused = distprop("resume", "busy")
         launcher.send_signal(signal.SIGINT)

@@ -85,7 +85,7 @@ def test_weights_do_not_depend_on_the_shape(initializer):
     assert np.array_equal(weights(initializer, (5, 7)).ravel(), weights(initializer, (50,))[:35])
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(0, 2**63 - 1), st.integers(0, 2**63 - 1), st.integers(0, 4095), st.integers(0, 4095))
 def test_another_seed_or_array_has_other_weights(seed, other_seed, number, other_number):
     for initializer in ("he_uniform", "he_normal"):

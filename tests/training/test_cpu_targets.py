@@ -15,7 +15,7 @@ TARGETS = {"x86-64": (), "haswell": ("avx2", "fma"), "skylake-avx512": ("avx512f
 
 def digest(**environment):
     finished = subprocess.run(
-        [sys.executable, DIGEST], env=os.environ | environment, capture_output=True, text=True, timeout=100, check=True
+        [sys.executable, DIGEST], env=os.environ | environment, capture_output=True, text=True, timeout=250, check=True
     )
     return finished.stdout.split()
 
