@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import suppress
 from typing import Any
 
 from distprop.report import COMPILING, epoch_line, status_line
@@ -14,6 +15,7 @@ class Progress:
     def __init__(self, live: bool | None = None):
         self._offset = 0  # what has been read of metrics.jsonl
         self._phase = ""
+        self._warned = 0  # how many of this start's warnings have been shown
         self._console: Any = None
         self._live: Any = None
         if sys.stdout.isatty() if live is None else live:
@@ -27,6 +29,10 @@ class Progress:
         if status["phase"] == "compiling" != self._phase:
             self.note(COMPILING)
         self._phase = status["phase"]
+        warnings = status.get("warnings", [])
+        for warning in warnings[self._warned :]:
+            self.warn(warning)
+        self._warned = len(warnings)
         if self._phase not in ("starting", "compiling"):  # until then the metrics may be an earlier start's
             self._show_epochs(run, status)
         if self._live is not None:
@@ -47,6 +53,14 @@ class Progress:
                 self._console.print(text, markup=False)
         except OSError:
             discard_output()
+
+    def warn(self, text: str) -> None:
+        """Show one warning, on standard error unless the terminal has a live line."""
+        if self._console is None:
+            with suppress(OSError):
+                print(f"warning: {text}", file=sys.stderr, flush=True)
+        else:
+            self.note(f"warning: {text}")
 
     def close(self) -> None:
         """Take the live line away."""
