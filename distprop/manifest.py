@@ -68,9 +68,9 @@ def write_folder(folder: Path, files: Mapping[str, Iterable[memoryview]], about:
             replaced = _take_place(partial, folder)
             sync(folder.parent)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        _remove(partial)
     if replaced:
-        shutil.rmtree(replaced, ignore_errors=True)
+        _remove(replaced)
 
 
 def _take_place(partial: Path, folder: Path) -> Path | None:
@@ -107,16 +107,19 @@ def write_file(path: Path, pieces: Iterable[memoryview]) -> Sum:
 def remove_folders(folders: Iterable[Path]) -> None:
     """Remove folders so that none is ever seen half removed, even after a loss of power.
 
-    What can't be removed stays; it has a temporary name then, and is removed as a leftover.
+    OSError if it can't be done. What stays then has a temporary name, and is removed as a leftover.
     """
-    retired = []
-    with suppress(OSError):
-        for folder in folders:
-            retired.append(retire(folder))
-        if retired:
-            sync(retired[0].parent)
-            for leftover in retired:
-                shutil.rmtree(leftover, ignore_errors=True)
+    retired = [retire(folder) for folder in folders]
+    if retired:
+        sync(retired[0].parent)
+    for leftover in retired:
+        _remove(leftover)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder as far as that goes."""
+    with suppress(OSError):  # rmtree lets some through
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def retire(folder: Path) -> Path:
@@ -136,7 +139,7 @@ def remove_leftovers(parent: Path, name: str) -> None:
     whole = re.compile(rf"\.(?:{name})\.[0-9a-f]{{8}}")
     for path in parent.iterdir() if parent.is_dir() else ():
         if whole.fullmatch(path.name) and _is_folder(path):
-            shutil.rmtree(path, ignore_errors=True)
+            _remove(path)
 
 
 def read_manifest(folder: Path) -> Manifest:

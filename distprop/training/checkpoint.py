@@ -10,7 +10,9 @@ Nothing in it depends on the number of ranks. How such a folder is written and c
 """
 
 import functools
+import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from distprop.errors import CheckpointError
-from distprop.manifest import Manifest, check_folder, remove_folders, remove_leftovers, write_folder
+from distprop.manifest import MANIFEST, Manifest, check_folder, remove_folders, remove_leftovers, write_folder
 from distprop.network.program import Array
 from distprop.run_directory import EARLIER, GENERATION, generations
 from distprop.training.schedules import PlateauState
@@ -99,6 +101,10 @@ class Checkpoints:
         files = {name: pieces_of(vectors) for name, vectors in checkpoint.files().items()}
         write_folder(self.path / checkpoint.name, files, about)
         self._good.add(checkpoint.name)
+        with suppress(OSError):  # what can't be removed now can be later; the new one is safe
+            self._remove_old()
+
+    def _remove_old(self) -> None:
         names = [path.name for path in generations(self.path)]
         good = [name for name in names if name in self._good]
         if len(good) > self._keep:
@@ -160,9 +166,9 @@ def _progress(folder: Path, manifest: Manifest) -> Progress:
     from distprop.config.adapters import adapter  # imports Pydantic, which a new run doesn't need
 
     try:
-        progress: Progress = adapter(Progress).validate_python(manifest.about["progress"])
-    except (KeyError, ValueError) as error:
-        raise CheckpointError(f"{folder}: no checkpoint: {error}") from None
+        progress: Progress = adapter(Progress).validate_json(json.dumps(manifest.about["progress"]), strict=True)
+    except (KeyError, ValueError):
+        raise CheckpointError(f"{folder / MANIFEST}: no checkpoint: its progress isn't of this form") from None
     return progress
 
 
