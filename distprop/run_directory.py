@@ -23,7 +23,7 @@ import os
 import re
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -144,7 +144,8 @@ class RunDirectory:
                 if written < len(line):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.metrics))
             except OSError:
-                file.truncate(before)
+                with suppress(OSError):
+                    file.truncate(before)
                 raise
 
     def read_metrics(self) -> list[dict[str, Any]]:
