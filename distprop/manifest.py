@@ -30,7 +30,7 @@ from distprop.files import sync
 
 MANIFEST = "manifest.json"
 SCHEMA = 1
-PIECE_BYTES = 1 << 20
+PIECE_BYTES = 1 << 18  # stays in the cache between what is done with it
 MOST_BYTES = 1 << 20  # of a manifest: far more than any has
 _FILE = re.compile(r"[a-z]+\.safetensors")  # the only names that a manifest may have: they lead nowhere else
 
@@ -190,10 +190,10 @@ def sum_of(path: Path) -> Sum:
 
 
 def _sum(descriptor: int) -> Sum:
-    digest, size = hashlib.sha256(), 0
-    while piece := os.read(descriptor, PIECE_BYTES):
-        digest.update(piece)
-        size += len(piece)
+    digest, size, piece = hashlib.sha256(), 0, memoryview(bytearray(PIECE_BYTES))
+    while length := os.readv(descriptor, [piece]):
+        digest.update(piece[:length])
+        size += length
     return Sum(size, digest.hexdigest())
 
 
