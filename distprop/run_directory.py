@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from distprop.errors import UsageError
-from distprop.files import written_whole
+from distprop.files import sync, written_whole
 
 GENERATION = re.compile(r"step-(\d{10,})-epoch-(\d{6,})")  # a checkpoint's folder
 EARLIER = re.compile(r"step-(\d{10})\.safetensors")  # one of the first format was a file
@@ -236,7 +236,10 @@ class RunDirectory:
     def _with_folders(self) -> "RunDirectory":
         self.checkpoints.mkdir()
         self.logs.mkdir()
-        return self
+        for above in self.path.absolute().parents[:2]:  # so that no loss of power takes the folder that all will be in
+            with suppress(OSError):  # it may not be ours to read
+                sync(above)
+        return self  # the configuration, which is written next, forces this folder to disk
 
 
 def generations(folder: Path) -> list[Path]:

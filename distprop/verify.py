@@ -32,7 +32,9 @@ def verify(path: Path) -> list[Finding]:
     checks += [("status.json", _status)] if run.status.exists() else []
     checks += [("metrics.jsonl", _metrics)] if run.metrics.exists() else []
     findings = [_finding(run, name, check) for name, check in checks]
-    findings += [_finding(run, f"checkpoints/{name}", _checkpoint(name)) for name in names]
+    looked_at = [_finding(run, f"checkpoints/{name}", _checkpoint(name)) for name in names]
+    removed = set(names[1:]) - {folder.name for folder in generations(run.checkpoints)}  # by a training that goes on
+    findings += [one for one in looked_at if one.name.removeprefix("checkpoints/") not in removed]
     if run.model.exists() or (run.read_status() or {}).get("phase") == "done":
         findings.append(_finding(run, "model.safetensors", _model))
     return findings
@@ -55,7 +57,7 @@ def _finding(run: RunDirectory, name: str, check: Callable[[RunDirectory], str])
         problem = str(error).replace("\n", "; ")
     except OSError as error:
         problem = f"{run.path / name}: can't be read: {error.strerror}"
-    return Finding(name, problem.replace(f"{run.path}/", ""))
+    return Finding(name, problem.replace(f"{run.path / name}/", "").replace(f"{run.path}/", ""))
 
 
 def _config(run: RunDirectory) -> str:

@@ -27,6 +27,7 @@ from distprop.training.schedules import PlateauState
 from distprop.training.tensors import load_vectors, pieces_of
 
 PARAMS, OPTIMIZER, BEST = "params.safetensors", "optimizer.safetensors", "best.safetensors"
+NONE_LEFT = "no checkpoint of this run is left to go on from; start a new run"
 CHUNK = 1 << 16  # numbers that are looked at together: they stay in the cache
 
 
@@ -125,7 +126,7 @@ class Checkpoints:
             except CheckpointError as error:
                 problems.append(str(error))
         if problems:
-            raise CheckpointError("; ".join([*problems, "no checkpoint of this run is left to go on from"]))
+            raise CheckpointError("; ".join([*problems, NONE_LEFT]))
         return None, []
 
     def read(self, name: str, config: str) -> Checkpoint:

@@ -17,7 +17,7 @@ from distprop.errors import CheckpointError, Interrupted, NonFiniteError
 from distprop.kernels.jit import kernel_cache
 from distprop.manifest import sum_of
 from distprop.run_directory import RunDirectory, age_of, generations
-from distprop.training.checkpoint import Checkpoint
+from distprop.training.checkpoint import NONE_LEFT, Checkpoint
 from distprop.training.loop import Outcome, Silent, Training
 from distprop.training.observer import RunObserver
 
@@ -77,11 +77,11 @@ def agreed_checkpoint(run: RunDirectory, config: str, comm: Communicator, observ
             run.remove_leftovers()
             observer.checkpoints.remove_leftovers()
         found, problems = observer.checkpoints.load(config)
-        problems = [*_missing(run, found), *problems]
+        problems = [*_missing(run), *problems] if comm.rank == 0 else problems
     except CheckpointError as caught:
         error = str(caught)
     if problems and found is None and not error:
-        error = f"{problems[0]}; no checkpoint of this run is left to go on from"
+        error = f"{problems[0]}; {NONE_LEFT}"
     name, error = json.loads(comm.broadcast(json.dumps([found.name if found else "", error])))
     if error:
         raise CheckpointError(error)
@@ -92,7 +92,7 @@ def agreed_checkpoint(run: RunDirectory, config: str, comm: Communicator, observ
     return observer.checkpoints.read(name, config) if name else None
 
 
-def _missing(run: RunDirectory, found: Checkpoint | None) -> list[str]:
+def _missing(run: RunDirectory) -> list[str]:
     """The checkpoint that the metrics tell of, if neither it nor a newer one is there."""
     name, there = run.recorded_checkpoint(), generations(run.checkpoints)
     if name is None or (there and age_of(there[0].name) >= age_of(name)):

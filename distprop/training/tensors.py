@@ -77,7 +77,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Array], about: Mapping[str, o
             save_file(arrays, temporary, metadata={"distprop": text, "sha256": _content_digest(text, arrays)})
             temporary.chmod(mode)
     except (OSError, safetensors.SafetensorError) as error:
-        raise CheckpointError(f"{path}: can't be written: {error}") from error
+        raise CheckpointError(f"{path}: can't be written: {getattr(error, 'strerror', None) or error}") from error
 
 
 def load_tensors(path: Path) -> tuple[dict[str, object], dict[str, Array]]:

@@ -129,4 +129,4 @@ def test_if_none_is_whole_training_does_not_start_again(faults, folder):
         Checkpoints(folder, keep=2).load(faults.states.CONFIG)
     text = str(caught.value)
     assert text.count("best.safetensors: damaged") == 2 and "\n" not in text and caught.value.exit_code == 4
-    assert text.endswith("no checkpoint of this run is left to go on from")
+    assert text.endswith("no checkpoint of this run is left to go on from; start a new run")

@@ -54,6 +54,7 @@ def test_whatever_of_the_writes_a_power_loss_leaves_the_newest_checkpoint_or_the
 ):
     print(f"seed {faults.seed}")
     seen, problem = problems(faults, trace.events, trace.marks, 3, memory)
+    print(f"{seen} states")
     assert problem is None and seen >= 2000, (seen, problem)
 
 
@@ -61,6 +62,7 @@ def test_whatever_of_the_writes_a_power_loss_leaves_the_newest_checkpoint_or_the
 def test_no_state_after_a_power_loss_is_bad(faults, trace, memory):
     print(f"seed {faults.seed}")
     seen, problem = problems(faults, trace.events, trace.marks, 150, memory)
+    print(f"{seen} states")
     assert problem is None and seen >= 10_000, (seen, problem)
 
 
