@@ -85,7 +85,7 @@ def described(*tensors):
 
 TENSORS = {
     "a giant header": (1 << 62).to_bytes(8, "little") + b"{}",
-    "a header of 90 million bytes": (90_000_000).to_bytes(8, "little") + b"{" + b" " * 90_000_000,
+    "a header of two million bytes": (2_000_000).to_bytes(8, "little") + b"{" + b" " * 2_000_000,
     "a deep header": (60_000).to_bytes(8, "little") + b"[" * 60_000,
     "overlapping vectors": described(("params", "F32", [2], [0, 8]), ("b", "F32", [2], [4, 12])),
     "vectors beyond the file": described(("params", "F32", [10**12], [0, 4 * 10**12])),
