@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from distprop.environment import rank_by_environment
-from distprop.errors import DistpropError, UsageError, out_of_memory
+from distprop.errors import CheckpointError, DistpropError, UsageError, out_of_memory
 from distprop.report import discard
 
 TIMELINE = 20  # steps
@@ -154,6 +154,9 @@ def _add_questions(commands: Commands) -> None:
     _add_overrides(check)
     digest = _add(commands, "digest", _digest, "Print the SHA-256 of a run's parameters.")
     digest.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
+    verify = _add(commands, "verify", _verify, "Check that the files of a run are as they were written.")
+    verify.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
+    verify.add_argument("--json", action="store_true", help="print one JSON object")
     _add(commands, "doctor", _doctor, "Say what is wrong on this machine, and the cure.")
     _add(commands, "schema", _schema, "Print the JSON Schema of configuration files, for editors.")
 
@@ -251,6 +254,15 @@ def _digest(options: argparse.Namespace) -> int:
 
     print(digest(options.run))
     return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from distprop.verify import report, verify
+
+    findings = verify(options.run)
+    good = all(finding.problem is None for finding in findings)
+    print(json.dumps({"good": good, "files": [vars(one) for one in findings]}) if options.json else report(findings))
+    return 0 if good else CheckpointError.exit_code
 
 
 def _doctor(options: argparse.Namespace) -> int:

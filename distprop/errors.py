@@ -4,7 +4,7 @@
     ├── UsageError           2   a command line or a call that can't be carried out
     ├── ConfigError          2   a configuration that is wrong; holds all problems at once
     ├── DataError            3   a data file that can't be read as asked
-    ├── CheckpointError      4   no usable checkpoint or model file
+    ├── CheckpointError      4   no usable checkpoint or model file, or one that can't be written
     ├── NonFiniteError       5   the loss or a gradient became NaN or infinite
     ├── GaveUpError          7   the run failed and restarting it did not help
     └── Interrupted         75   stopped on request after a checkpoint: resume continues

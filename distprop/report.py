@@ -54,6 +54,14 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' * (number != 1)}"
 
 
+def size(count: int) -> str:
+    """Such as 812 B, 3.4 kB, 1.2 GB."""
+    value, unit = float(count), 0
+    while value >= 1000 and unit < 4:
+        value, unit = value / 1000, unit + 1
+    return f"{count} B" if unit == 0 else f"{value:.1f} {' kMGT'[unit]}B"
+
+
 def duration(seconds: float) -> str:
     """Such as 8.3 s, 2 min 05 s, 3 h 07 min."""
     if seconds < 60:

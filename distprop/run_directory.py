@@ -2,9 +2,9 @@
 
     config.toml         the resolved configuration
     status.json         where the run is; replaced about twice a second by rank 0
-    metrics.jsonl       one JSON object a line: {"kind": "step" | "epoch", "step": ..., "epoch": ..., "loss": ..., ...}
+    metrics.jsonl       one JSON object a line: {"kind": "step", "epoch" or "checkpoint", "step": ..., ...}
     timeline.json       every rank's calls of the first steps, if asked for: a Chrome trace
-    checkpoints/        what a resumed run starts from
+    checkpoints/        what a resumed run starts from, a folder each; see training/checkpoint.py
     model.safetensors   the trained model: of the best epoch if a validation number is monitored, else of the last
     failures/rank-N.json  why rank N ended, if it failed
     logs/               mpirun.log and rank-N.log
@@ -15,20 +15,25 @@ resumed run reports again. The phases of a status are those of `PHASES`. A run h
 "done", which rank 0 writes after the model is on disk; no exit code of mpirun proves that.
 """
 
+import errno
 import fcntl
 import json
 import math
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from distprop.errors import UsageError
-from distprop.files import written_whole
+from distprop.files import sync, written_whole
 
+GENERATION = re.compile(r"step-(\d{10,})-epoch-(\d{6,})")  # a checkpoint's folder
+EARLIER = re.compile(r"step-(\d{10})\.safetensors")  # one of the first format was a file
+LEFTOVER = re.compile(r"\.(config\.toml|status\.json|metrics\.jsonl|model\.safetensors)\.\d+")  # see written_whole
 PHASES = ("starting", "compiling", "training", "stopped", "done")
 
 
@@ -127,10 +132,21 @@ class RunDirectory:
         return self.logs / f"rank-{rank}.log"
 
     def append_metrics(self, record: Mapping[str, Any]) -> None:
-        """Add one line to metrics.jsonl, in one write; numbers that are not finite become null."""
-        line = json.dumps(_finite(record), allow_nan=False) + "\n"
-        with self.metrics.open("a", encoding="utf-8") as file:
-            file.write(line)
+        """Add one line to metrics.jsonl, in one write; numbers that are not finite become null.
+
+        Of a line that the disk has no room for nothing is left, so that the next one is whole.
+        """
+        line = (json.dumps(_finite(record), allow_nan=False) + "\n").encode()
+        with self.metrics.open("ab", buffering=0) as file:
+            before, written = file.seek(0, os.SEEK_END), 0
+            try:
+                written = file.write(line)
+                if written < len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.metrics))
+            except OSError:
+                with suppress(OSError):
+                    file.truncate(before)
+                raise
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """All whole lines of metrics.jsonl."""
@@ -156,13 +172,15 @@ class RunDirectory:
         if self.metrics.exists():
             write_whole(self.metrics, "".join(json.dumps(record) + "\n" for record in kept))
 
-    def write_status(self, status: Mapping[str, Any]) -> None:
+    def write_status(self, status: Mapping[str, Any], *, durable: bool = False) -> None:
         """Replace status.json. "time" is added here.
 
         Keys: phase, start_step (where this start of the ranks began), step, steps, epoch, epochs, samples_per_s,
-        seconds_left, loss; and digest when it is done.
+        seconds_left, loss, warnings (of this start); when it is done also digest (of the parameters), and model: bytes
+        and sha256 of the model's file.
         """
-        write_whole(self.status, json.dumps(_finite({**status, "time": time.time()}), allow_nan=False))
+        text = json.dumps(_finite({**status, "time": time.time()}), allow_nan=False)
+        write_whole(self.status, text, durable=durable)
 
     def read_status(self) -> dict[str, Any] | None:
         """The last status, or None if no rank has written one yet."""
@@ -192,6 +210,17 @@ class RunDirectory:
         for file in (self.path / "failures").glob("rank-*.json"):
             file.unlink(missing_ok=True)
 
+    def remove_leftovers(self) -> None:
+        """Remove files that a process which has died was writing under temporary names, and nothing else."""
+        for path in self.path.iterdir():
+            if LEFTOVER.fullmatch(path.name):
+                path.unlink(missing_ok=True)
+
+    def recorded_checkpoint(self) -> str | None:
+        """The name of the last checkpoint that metrics.jsonl tells of: it must still be there, or a newer one."""
+        names = [str(record.get("name")) for record in self.read_metrics() if record.get("kind") == "checkpoint"]
+        return names[-1] if names and age_of(names[-1]) else None
+
     @contextmanager
     def held(self) -> Iterator[None]:
         """Keep the run to ourselves while it is trained. UsageError if another process trains it."""
@@ -208,7 +237,22 @@ class RunDirectory:
     def _with_folders(self) -> "RunDirectory":
         self.checkpoints.mkdir()
         self.logs.mkdir()
-        return self
+        for above in self.path.absolute().parents[:2]:  # so that no loss of power takes the folder that all will be in
+            with suppress(OSError):  # it may not be ours to read
+                sync(above)
+        return self  # the configuration, which is written next, forces this folder to disk
+
+
+def generations(folder: Path) -> list[Path]:
+    """The checkpoints in a folder, whole or not, the newest first."""
+    found = [path for path in (folder.iterdir() if folder.is_dir() else ()) if age_of(path.name)]
+    return sorted(found, key=lambda path: (age_of(path.name), path.name), reverse=True)
+
+
+def age_of(name: str) -> tuple[int, ...]:
+    """Steps and epochs of the checkpoint of this name; () if it is none's."""
+    whole, earlier = GENERATION.fullmatch(name), EARLIER.fullmatch(name)
+    return (int(whole[1]), int(whole[2])) if whole else (int(earlier[1]), 0) if earlier else ()
 
 
 def next_free(stem: str, parent: Path = Path("runs")) -> Path:
@@ -220,9 +264,9 @@ def next_free(stem: str, parent: Path = Path("runs")) -> Path:
     return path
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Replace a file at once: a reader sees the old text or the new one. It is not forced to disk."""
-    with written_whole(path, durable=False) as temporary:
+def write_whole(path: Path, text: str, *, durable: bool = False) -> None:
+    """Replace a file at once: a reader sees the old text or the new one. It is forced to disk only if `durable`."""
+    with written_whole(path, durable=durable) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 

@@ -63,8 +63,9 @@ def test_labels_come_back_as_they_were_given():
 
 def test_with_no_interval_checkpoints_are_written_at_the_ends_of_epochs(tmp_path):
     trained(epochs=3, run=tmp_path / "run", checkpoint=dp.Checkpoint(every_seconds=0, keep=10))
-    written = sorted(path.stem for path in (tmp_path / "run" / "checkpoints").iterdir())
-    assert written == [f"step-{6 * epoch:010d}" for epoch in (1, 2, 3)]  # 90 samples make 6 minibatches
+    written = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
+    # 90 samples make 6 minibatches
+    assert written == [f"step-{6 * epoch:010d}-epoch-{epoch:06d}" for epoch in (1, 2, 3)]
 
 
 def test_probabilities_are_those_of_the_classes():
@@ -147,9 +148,9 @@ def test_a_run_folder_holds_the_model_and_is_not_trained_twice(tmp_path):
     assert dp.load(tmp_path / "run").digest() == result.model.digest() == trained(epochs=3).model.digest()
     again = trained(epochs=3, run=tmp_path / "run")
     assert again.model.digest() == result.model.digest() and again.history == []
-    with pytest.raises(CheckpointError, match="another configuration or other data"):
+    with pytest.raises(CheckpointError, match="made with another configuration; start"):
         trained(epochs=4, run=tmp_path / "run")
-    with pytest.raises(CheckpointError, match="another configuration or other data"):
+    with pytest.raises(CheckpointError, match="made with other data; start"):
         trained(epochs=3, run=tmp_path / "run", data=dp.Dataset(blobs()[0] + 1, blobs()[1]))
 
 

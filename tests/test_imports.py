@@ -14,7 +14,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 # From the lowest floor up; those of one line are on the same floor and may import each other.
 FLOORS = (
-    ("environment", "errors", "files", "paths"),
+    ("environment", "errors", "files", "manifest", "paths"),
     ("kernels",),
     ("config",),
     ("network",),
@@ -24,7 +24,7 @@ FLOORS = (
     ("training",),
     ("worker",),
     ("launch",),
-    ("api", "cli", "inspection", "__init__", "__main__"),
+    ("api", "cli", "inspection", "verify", "__init__", "__main__"),
 )
 # What the launching side must not import, at whatever depth of a file: it has to start at once and outlive any rank.
 NOT_FOR_LAUNCH = {"kernels", "network", "comm", "training", "worker"}

@@ -51,7 +51,7 @@ epochs = 2
 batch_size = 150
 shards = 8
 [checkpoint]
-keep = 1
+keep = 3
 """
 
 

@@ -75,12 +75,18 @@ class Training:
 class Checkpoint:
     """The [checkpoint] table."""
 
-    every_seconds: NotNegative = 60.0
-    """At most this much time between two checkpoints; 0: only at the ends of epochs."""
+    every_seconds: Literal["auto"] | NotNegative = "auto"
+    """At most this much time between two checkpoints; 0: only at the ends of epochs. auto: 100 times as long as the
+    last one took, so that checkpoints cost at most 1 % of the time, but at least 30 seconds and at most an hour.
+    """
     every_steps: Count | None = None
     """Also after every so many steps."""
-    keep: Count = 2
-    """How many checkpoints are kept."""
+    keep: Annotated[int, Bounds(ge=2)] = 2
+    """How many good checkpoints are kept: one before the newest must be there if that is damaged."""
+    on_error: Literal["continue", "stop"] = "continue"
+    """What follows if a checkpoint can't be written, as on a full disk: training goes on, with a warning, and tries
+    again later; or it stops. The last one must be written in any case.
+    """
 
 
 @declaration

@@ -1,6 +1,7 @@
 """Shows how a run goes: a live line on a terminal, and one line an epoch anywhere."""
 
 import sys
+from contextlib import suppress
 from typing import Any
 
 from distprop.report import COMPILING, discard, epoch_line, status_line, tell
@@ -13,6 +14,7 @@ class Progress:
     def __init__(self, live: bool | None = None):
         self._offset = 0  # what has been read of metrics.jsonl
         self._phase = ""
+        self._warned = 0  # how many of this start's warnings have been shown
         self._console: Any = None
         self._live: Any = None
         if sys.stdout.isatty() if live is None else live:
@@ -25,6 +27,10 @@ class Progress:
         if status["phase"] == "compiling" != self._phase:
             self.note(COMPILING)
         self._phase = status["phase"]
+        warnings = status.get("warnings", [])
+        for warning in warnings[self._warned :]:
+            self.warn(warning)
+        self._warned = len(warnings)
         if self._phase not in ("starting", "compiling"):  # until then the metrics may be an earlier start's
             self._show_epochs(run, status)
         if self._live is not None:
@@ -45,6 +51,14 @@ class Progress:
             self._console.print(text, markup=False)
         except OSError:
             discard(sys.stdout)
+
+    def warn(self, text: str) -> None:
+        """Show one warning, on standard error unless the terminal has a live line."""
+        if self._console is None:
+            with suppress(OSError):
+                print(f"warning: {text}", file=sys.stderr, flush=True)
+        else:
+            self.note(f"warning: {text}")
 
     def close(self) -> None:
         """Take the live line away."""

@@ -17,7 +17,7 @@ from distprop.comm.shards import owned_shards
 from distprop.config.run import Config
 from distprop.data.dataset import Dataset
 from distprop.data.encoding import Encoding
-from distprop.errors import Interrupted
+from distprop.errors import CheckpointError, Interrupted, NonFiniteError
 from distprop.network.initializers import initialize
 from distprop.network.layout import Layout
 from distprop.network.program import Array
@@ -50,8 +50,11 @@ class Observer(Protocol):
     def epoch_done(self, progress: Progress, numbers: Mapping[str, float], evaluation: Evaluation | None) -> None:
         """After each epoch, with all its numbers by name."""
 
-    def save(self, checkpoint: Checkpoint) -> None:
-        """Keep a checkpoint. Called on every rank, with the same content."""
+    def save(self, checkpoint: Checkpoint) -> str | None:
+        """Keep a checkpoint, or say why it can't be kept, alike on every rank. Called on all, with the same content."""
+
+    def warn(self, problem: str) -> None:
+        """Tell the user. Called on every rank, with the same text."""
 
     def timeline(self, trace: str) -> None:
         """Keep a trace of the first steps, if the configuration asks for one. Called on every rank."""
@@ -72,7 +75,10 @@ class Silent:
     def epoch_done(self, progress: Progress, numbers: Mapping[str, float], evaluation: Evaluation | None) -> None:
         pass
 
-    def save(self, checkpoint: Checkpoint) -> None:
+    def save(self, checkpoint: Checkpoint) -> str | None:
+        return None
+
+    def warn(self, problem: str) -> None:
         pass
 
     def timeline(self, trace: str) -> None:
@@ -132,6 +138,7 @@ class Training:
         self._best: Array | None = None
         self._patience, self._wanted_steps = 1, 1  # agreed with all ranks, and what this rank would like next
         self._timeline: Timeline | None = None
+        self._failing = False  # the last checkpoint could not be written
         self.progress = Progress()
         initialize_all(self.model.layout, self.model.params, config.seed)
 
@@ -150,28 +157,52 @@ class Training:
         return str(self._step.program)
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Go on from a checkpoint: a collective."""
+        """Go on from a checkpoint: a collective. CheckpointError if it is of another network or optimizer."""
+        slots = self._updater.slots()
+        if checkpoint.params.shape != self.model.params.shape or set(checkpoint.state) != set(slots):
+            raise CheckpointError(f"{checkpoint.name}: made by another network or optimizer; start a new run")
         self._comm.barrier()  # the parameters may be shared: a slower rank would write initial values over these
         self.progress, self._best = checkpoint.progress, checkpoint.best
         self.model.params[:] = checkpoint.params
-        for name, slot in self._updater.slots().items():
+        for name, slot in slots.items():
             np.concatenate([checkpoint.state[name][owned] for owned in self._exchange.owned], out=slot)
 
     def checkpoint(self) -> Checkpoint:
-        """What a resumed run starts from: a collective."""
+        """What a resumed run starts from: a collective. NonFiniteError, on all ranks, if it would be of no use."""
         self._exchange.settle()
         state = {name: self._exchange.gather(slot) for name, slot in self._updater.slots().items()}
-        return Checkpoint(self.progress, self.model.params, state, self._best, self._digest)
+        checkpoint = Checkpoint(self.progress, self.model.params, state, self._best, self._digest)
+        name = checkpoint.not_finite()
+        if name:
+            raise NonFiniteError(
+                f"not finite after step {self.progress.step}: {name}; nothing of this state is saved; "
+                "lower optimizer.learning_rate, set optimizer.clip_norm, or standardise the features"
+            )
+        return checkpoint
+
+    def _save(self, *, needed: bool = False) -> None:
+        """Keep a checkpoint: a collective. If that fails, all ranks go on or stop alike; `needed`: they must stop."""
+        problem = self._observer.save(self.checkpoint())
+        failing, self._failing = self._failing, bool(problem)
+        if not problem:
+            return
+        if needed or self._config.checkpoint.on_error == "stop":
+            raise CheckpointError(f"{problem}; stopped at step {self.progress.step}")
+        if not failing:  # one warning is enough until a checkpoint can be written again
+            self._observer.warn(f"{problem}; training goes on, and tries again later")
 
     def run(self) -> Outcome:
-        """Train to the end. Raises Interrupted, after a checkpoint, if any rank wishes to stop."""
+        """Train to the end. Raises Interrupted, after a checkpoint, if any rank wishes to stop.
+
+        Raises CheckpointError, on all ranks after the same step, if a checkpoint can't be written that must be.
+        """
         history = []
         if self._config.training.timeline:
             self._timeline = Timeline(self._comm, self._config.training.timeline)
         while not self.progress.finished:
             self._train_epoch()
             history.append(self._end_epoch())
-        self._observer.save(self.checkpoint())
+        self._save(needed=True)
         params = self.model.params.copy() if self._best is None else self._best
         return Outcome(replace(self.model, params=params), self.progress, history)
 
@@ -180,7 +211,7 @@ class Training:
         while self.progress.minibatch < len(self._minibatches) and self.progress.step < self.total_steps:
             result = self._train_steps()
             if result.wishes:
-                self._observer.save(self.checkpoint())
+                self._save(needed=bool(result.wishes & STOP))
             if result.wishes & STOP:
                 raise Interrupted(f"stopped at step {self.progress.step}")
 
@@ -240,7 +271,7 @@ class Training:
         )
         self._observer.epoch_done(self.progress, numbers, evaluation)
         if self._config.checkpoint.every_seconds == 0:
-            self._observer.save(self.checkpoint())
+            self._save()
         return numbers
 
     def _decide(self, progress: Progress, numbers: Mapping[str, float]) -> Progress:

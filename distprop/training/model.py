@@ -14,8 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import safetensors
-from safetensors.numpy import save_file
 
 from distprop.config.layers import Standardise
 from distprop.config.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
@@ -24,12 +22,12 @@ from distprop.config.tree import from_json, to_object
 from distprop.data.encoding import Encoding
 from distprop.data.fit import fitting_graph
 from distprop.errors import CheckpointError, DataError, DistpropError
-from distprop.files import written_whole
 from distprop.kernels import activations
 from distprop.kernels.losses import softmax_rows
 from distprop.network.graph import Graph
 from distprop.network.layout import Layout, make_layout
 from distprop.network.program import Array, Buffers, compile_program
+from distprop.training.tensors import load_tensors, save_tensors
 
 FORMAT = "distprop model 1"
 PREDICTION_ROWS = 256
@@ -166,52 +164,3 @@ def load_model(path: Path) -> Model:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(f"{path}: a damaged model file: {error}") from None
-
-
-def save_tensors(path: Path, tensors: Mapping[str, Array], about: Mapping[str, object]) -> None:
-    """Write arrays, a JSON object and the SHA-256 of both to a safetensors file, which appears whole or not at all.
-
-    Raises CheckpointError that names the file.
-    """
-    arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
-    text = json.dumps(about, sort_keys=True, allow_nan=False)
-    try:
-        with written_whole(path) as temporary:
-            temporary.touch()
-            mode = temporary.stat().st_mode  # what the user wants for new files; save_file's are private
-            save_file(arrays, temporary, metadata={"distprop": text, "sha256": _content_digest(text, arrays)})
-            temporary.chmod(mode)
-    except OSError as error:
-        raise CheckpointError(f"{path}: can't be written: {error.strerror or error}") from error
-    except (ValueError, safetensors.SafetensorError) as error:  # the former: a path without a name
-        raise CheckpointError(f"{path}: can't be written: {error}") from error
-
-
-def load_tensors(path: Path) -> tuple[dict[str, object], dict[str, Array]]:
-    """Read what save_tensors wrote. Raises CheckpointError that names the file if any bit of it is wrong."""
-    try:
-        path.open("rb").close()  # safetensors calls whatever it can't open missing
-        with safetensors.safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such file") from None
-    except PermissionError as error:
-        raise CheckpointError(f"{path}: can't be read: {error.strerror}") from None
-    except (OSError, ValueError, safetensors.SafetensorError) as error:
-        raise CheckpointError(f"{path}: can't be read: {error}") from None
-    if "distprop" not in metadata:
-        raise CheckpointError(f"{path}: not a file of distprop's")
-    if metadata.get("sha256") != _content_digest(metadata["distprop"], tensors):
-        raise CheckpointError(f"{path}: damaged: its content has another SHA-256 than when it was written")
-    about: dict[str, object] = json.loads(metadata["distprop"])
-    return about, tensors
-
-
-def _content_digest(about: str, tensors: Mapping[str, Array]) -> str:
-    digest = hashlib.sha256(about.encode())
-    for name in sorted(tensors):
-        array = np.ascontiguousarray(tensors[name])
-        digest.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode())
-        digest.update(array.data)
-    return digest.hexdigest()

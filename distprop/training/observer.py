@@ -4,20 +4,26 @@ Rank 0 alone writes. Every rank listens to signals; what one hears, all agree on
 """
 
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from distprop.comm.communicator import Communicator
 from distprop.config.run import Config
+from distprop.environment import launched
+from distprop.errors import CheckpointError
+from distprop.manifest import Sum
 from distprop.report import COMPILING
 from distprop.run_directory import RunDirectory
-from distprop.training.checkpoint import Checkpoint, Progress, save_checkpoint
+from distprop.training.checkpoint import Checkpoint, Checkpoints, Progress
 from distprop.training.evaluation import Evaluation
 from distprop.training.loop import CHECKPOINT, STOP
 from distprop.training.step import PHASES, StepsResult
@@ -26,6 +32,17 @@ Show: TypeAlias = Callable[[Mapping[str, Any], Mapping[str, Any]], None]  # take
 
 SIGNALS = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
 STATUS_S = 0.5
+SHARE = 0.01  # of the time, at most, that checkpoints may take if their interval is chosen here
+LEAST_S, MOST_S = 30.0, 3600.0  # between them
+
+
+def interval_s(every_seconds: float | Literal["auto"], cost_s: float) -> float:
+    """Seconds of training between two checkpoints, of which the last one has held training up for cost_s.
+
+    >>> interval_s("auto", 0.02), interval_s("auto", 2.0), interval_s("auto", 100.0), interval_s(5.0, 2.0)
+    (30.0, 200.0, 3600.0, 5.0)
+    """
+    return every_seconds if every_seconds != "auto" else min(max(cost_s / SHARE, LEAST_S), MOST_S)
 
 
 def times_of_ranks(seconds: npt.NDArray[np.float64]) -> dict[str, Any]:
@@ -45,6 +62,9 @@ class RunObserver:
 
     def __init__(self, run: RunDirectory, config: Config, comm: Communicator, show: Show | None) -> None:
         self._run, self._config, self._comm, self._show = run, config, comm, show
+        self.checkpoints = Checkpoints(run.checkpoints, config.checkpoint.keep)
+        self._kept: Progress | None = None  # of the last checkpoint
+        self._warnings: list[str] = []
         self._asked = 0
         self._before: dict[signal.Signals, Any] = {}
         self._writes = comm.rank == 0
@@ -55,7 +75,8 @@ class RunObserver:
         self._started = now
         self._start_step, self._total_steps = progress.step, total_steps
         self._steps_per_epoch = steps_per_epoch
-        self._saved, self._told, self._logged = now, now, now
+        self._saved, self._told, self._logged, self._stepped = now, now, now, now
+        self._cost = 0.0  # seconds that the last checkpoint has held training up
         self._samples, self._speed, self._loss = 0, 0.0, float("nan")
         self._epoch_begin, self._epoch_samples = now, 0
         self._seconds = np.zeros((self._comm.size, len(PHASES)))
@@ -88,12 +109,26 @@ class RunObserver:
         self._begin(progress, total_steps, steps_per_epoch)
         self._status("training", progress)
 
-    def finished(self, progress: Progress, digest: str) -> None:
+    def resumed(self, checkpoint: Checkpoint) -> None:
+        """Training goes on from a checkpoint, which need not be written again."""
+        self._kept = checkpoint.progress
+
+    def finished(self, progress: Progress, digest: str, model: Sum) -> None:
         """The model is on disk: only now the run has succeeded."""
-        self._status("done", progress, digest=digest)
+        if self._writes:
+            record = self._record("done", progress) | {"digest": digest, "model": asdict(model)}
+            self._run.write_status(record, durable=True)
 
     def stopped(self, progress: Progress) -> None:
         self._status("stopped", progress)
+
+    def warn(self, problem: str) -> None:
+        """One line for the user: our launcher finds it in the status, anybody else on standard error."""
+        if not self._writes:
+            return
+        self._warnings.append(problem)
+        if not launched():
+            print(f"warning: {problem}", file=sys.stderr, flush=True)
 
     def most_steps(self, progress: Progress) -> int:
         periods = (self._config.training.log_every, self._config.checkpoint.every_steps)
@@ -103,14 +138,15 @@ class RunObserver:
         rules, wishes = self._config.checkpoint, STOP if self._asked else 0
         if rules.every_steps and (progress.step + steps) % rules.every_steps == 0:
             wishes |= CHECKPOINT
-        if self._writes and rules.every_seconds and time.monotonic() - self._saved >= rules.every_seconds:
-            wishes |= CHECKPOINT
+        if self._writes and rules.every_seconds != 0:
+            due = self._saved + interval_s(rules.every_seconds, self._cost)
+            wishes |= CHECKPOINT if time.monotonic() >= due else 0
         return wishes
 
     def steps_done(self, progress: Progress, result: StepsResult, learning_rate: float) -> None:
         if not self._writes:
             return
-        now = time.monotonic()
+        now = self._stepped = time.monotonic()
         self._samples += result.samples
         self._epoch_samples += result.samples
         self._loss = result.loss / result.weight if result.weight else float("nan")
@@ -121,7 +157,7 @@ class RunObserver:
             self._status("training", progress)
 
     def _log_step(self, progress: Progress, result: StepsResult, learning_rate: float, now: float) -> None:
-        self._run.append_metrics(
+        self._append(
             {
                 "kind": "step",
                 "step": progress.step,
@@ -150,22 +186,64 @@ class RunObserver:
         record["best_epoch"] = progress.best_epoch
         if evaluation is not None and evaluation.confusion is not None:
             record["validation_confusion"] = evaluation.confusion.tolist()
-        self._run.append_metrics(record)
+        self._append(record)
         self._epoch_begin, self._epoch_samples = now, 0
         self._status("training", progress)
         if self._show:
             self._show(record, self._record("training", progress))
 
-    def save(self, checkpoint: Checkpoint) -> None:
+    def save(self, checkpoint: Checkpoint) -> str | None:
+        """Rank 0 writes; all learn what became of it."""
+        if checkpoint.progress == self._kept:
+            return None
+        began = self._stepped if self._stepped > self._saved else time.monotonic()
+        problem = ""
         if self._writes:
-            save_checkpoint(self._run.checkpoints, checkpoint, self._config.checkpoint.keep)
+            try:
+                self.checkpoints.save(checkpoint)
+            except CheckpointError as error:
+                left = f"that of step {self._kept.step} is as it was" if self._kept else "there is none before it"
+                problem = f"{error}; {left}"
+        problem = self._comm.broadcast(problem)  # a rank that ends now ends after the files are whole
         self._saved = time.monotonic()
-        self._comm.barrier()  # a rank that ends now ends after the file is whole
+        self._cost = self._saved - began
+        if problem:
+            return problem
+        self._kept = checkpoint.progress
+        self._append(
+            {
+                "kind": "checkpoint",
+                "step": checkpoint.progress.step,
+                "epoch": checkpoint.progress.epoch + 1,
+                "name": checkpoint.name,
+                "checkpoint_seconds": round(self._cost, 6),
+            }
+        )
+        return None
 
-    def _status(self, phase: str, progress: Progress, **more: Any) -> None:
-        self._told = time.monotonic()
+    def _append(self, record: Mapping[str, Any]) -> None:
+        """Add a line to the metrics; training goes on without it if need be."""
         if self._writes:
-            self._run.write_status(self._record(phase, progress) | more)
+            self._optional(lambda: self._run.append_metrics(record), self._run.metrics)
+
+    def _optional(self, write: Callable[[], None], path: Path) -> None:
+        """Write what training can do without: a disk that is full is told once, and ends nothing here."""
+        try:
+            write()
+        except OSError as error:
+            problem = f"{path}: can't be written: {error.strerror}; what is missing there is lost, training goes on"
+            if problem not in self._warnings:
+                self.warn(problem)
+
+    def _status(self, phase: str, progress: Progress) -> None:
+        self._told = time.monotonic()
+        if not self._writes:
+            return
+        record = self._record(phase, progress)
+        if phase == "training":
+            self._optional(lambda: self._run.write_status(record), self._run.status)
+        else:  # without these nobody would know how the run stands
+            self._run.write_status(record)
 
     def _record(self, phase: str, progress: Progress) -> dict[str, Any]:
         done, now = progress.step - self._start_step, time.monotonic()
@@ -183,4 +261,5 @@ class RunObserver:
             "samples_per_s": speed,
             "seconds_left": left,
             "loss": self._loss,
+            "warnings": list(self._warnings),
         }

@@ -1,7 +1,6 @@
 """One run directory's run, on one rank: from prepared data to the saved model."""
 
-import hashlib
-import sys
+import json
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -14,10 +13,11 @@ from distprop.config.run import Config
 from distprop.data.dataset import Dataset
 from distprop.data.encoding import Encoding
 from distprop.data.prepare import prepare
-from distprop.errors import Interrupted, NonFiniteError
+from distprop.errors import CheckpointError, Interrupted, NonFiniteError
 from distprop.kernels.jit import kernel_cache
-from distprop.run_directory import RunDirectory
-from distprop.training.checkpoint import load_checkpoint
+from distprop.manifest import sum_of
+from distprop.run_directory import RunDirectory, age_of, generations
+from distprop.training.checkpoint import NONE_LEFT, Checkpoint
 from distprop.training.loop import Outcome, Silent, Training
 from distprop.training.observer import RunObserver
 
@@ -43,12 +43,13 @@ def train_run(
     run: RunDirectory, config: Config, material: Material, comm: Communicator, observer: RunObserver
 ) -> Outcome:
     """Train what is left of a run and save its model. Raises Interrupted after a checkpoint if asked to stop."""
-    digest = hashlib.sha256(f"{config_digest(config)} {material.digest}".encode()).hexdigest()
+    digest = f"{config_digest(config)} {material.digest}"
     compile_kernels(config, material, comm, observer.compiling)
     training = Training(config, comm, material.data, material.validation, material.encoding, observer, digest)
-    checkpoint = load_checkpoint(run.checkpoints, digest, sys.stderr if comm.rank == 0 else None)
+    checkpoint = agreed_checkpoint(run, digest, comm, observer)
     if checkpoint:
         training.restore(checkpoint)
+        observer.resumed(checkpoint)
     observer.training(training.progress, training.total_steps, training.steps_per_epoch)
     try:
         outcome = training.run()
@@ -57,9 +58,46 @@ def train_run(
         raise
     if comm.rank == 0:
         outcome.model.save(run.model)
-        observer.finished(outcome.progress, outcome.model.digest())
+        observer.finished(outcome.progress, outcome.model.digest(), sum_of(run.model))
     comm.barrier()
     return outcome
+
+
+def agreed_checkpoint(run: RunDirectory, config: str, comm: Communicator, observer: RunObserver) -> Checkpoint | None:
+    """The newest checkpoint that verifies, the same on every rank; None for a new run: a collective.
+
+    Every rank reads and hashes what rank 0 goes on from. Raises CheckpointError, on all ranks, if the run had
+    checkpoints and none verifies; if newer ones don't, rank 0 warns.
+    """
+    found: Checkpoint | None = None
+    problems: list[str] = []
+    error = ""
+    try:
+        if comm.rank == 0:
+            run.remove_leftovers()
+            observer.checkpoints.remove_leftovers()
+        found, problems = observer.checkpoints.load(config)
+        problems = [*_missing(run), *problems] if comm.rank == 0 else problems
+    except CheckpointError as caught:
+        error = str(caught)
+    if problems and found is None and not error:
+        error = f"{problems[0]}; {NONE_LEFT}"
+    name, error = json.loads(comm.broadcast(json.dumps([found.name if found else "", error])))
+    if error:
+        raise CheckpointError(error)
+    if problems and comm.rank == 0:
+        observer.warn(f"{'; '.join(problems)}; going on from {name}")
+    if found and found.name == name:
+        return found
+    return observer.checkpoints.read(name, config) if name else None
+
+
+def _missing(run: RunDirectory) -> list[str]:
+    """The checkpoint that the metrics tell of, if neither it nor a newer one is there."""
+    name, there = run.recorded_checkpoint(), generations(run.checkpoints)
+    if name is None or (there and age_of(there[0].name) >= age_of(name)):
+        return []
+    return [f"{run.checkpoints / name}: is missing"]
 
 
 def compile_kernels(config: Config, material: Material, comm: Communicator, announce: Callable[[], None]) -> None:

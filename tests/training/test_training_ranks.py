@@ -18,7 +18,7 @@ from distprop.data.dataset import Dataset
 from distprop.errors import Interrupted, NonFiniteError, UsageError
 from distprop.kernels import tape
 from distprop.training import loop
-from distprop.training.checkpoint import load_checkpoint, save_checkpoint
+from distprop.training.checkpoint import Checkpoints
 from distprop.training.loop import CHECKPOINT, STOP, Silent
 
 OPTIMIZERS = {"momentum": Momentum(0.05, clip_norm=0.5, l2=1e-3), "adam": Adam(0.01, weight_decay=0.01)}
@@ -79,8 +79,8 @@ def test_a_run_that_is_cut_and_resumed_on_other_ranks_is_the_same_run(lab, uncut
         before, config, lab.training, lab.validation, wishes={step: STOP}, who=before - 1, machines=machines
     )
     assert all(isinstance(rank.error, Interrupted) for rank in cut)
-    save_checkpoint(tmp_path, cut[0].seen.checkpoints[-1], keep=2)
-    checkpoint = load_checkpoint(tmp_path, "digest", None)
+    Checkpoints(tmp_path, keep=2).save(cut[0].seen.checkpoints[-1])
+    checkpoint, _ = Checkpoints(tmp_path, keep=2).load("digest")
     assert checkpoint.progress.step == step
     for rank in lab.train(after, config, lab.training, lab.validation, checkpoint=checkpoint):
         assert rank.digest == whole.digest
