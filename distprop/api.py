@@ -6,6 +6,7 @@ the whole script, `train` shares the work, and every rank holds the same model a
 
 import hashlib
 import re
+import signal
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -26,16 +27,17 @@ from distprop.config.schedules import Constant, Schedule
 from distprop.data import dataset
 from distprop.data.encoding import Encoding
 from distprop.environment import rank_by_environment
-from distprop.errors import UsageError
+from distprop.errors import Interrupted, UsageError
 from distprop.inspection import evaluate_on, open_model
 from distprop.report import epoch_line
 from distprop.run_directory import RunDirectory
 from distprop.training import model as trained
 from distprop.training.checkpoint import Progress
 from distprop.training.evaluation import Evaluation
-from distprop.training.loop import Outcome, Silent
+from distprop.training.loop import STOP, Outcome, Silent
 from distprop.training.loop import Training as Engine
 from distprop.training.observer import RunObserver
+from distprop.training.requests import StopRequests
 from distprop.training.run import Material, compile_kernels, prepared_material, train_run
 
 IN_MEMORY = "arrays-in-memory.npz"  # what a run's configuration says of data that came from no file
@@ -176,7 +178,8 @@ def train(
 
     The result's model is that of the best epoch if there are validation data, else of the last. It depends on the
     arguments and the data alone, not on the number of ranks. Raises ConfigError, DataError, UsageError, NonFiniteError;
-    and Interrupted, after a checkpoint, if a signal asks to stop and `run` is given.
+    and Interrupted, after a checkpoint, if a signal asks to stop and `run` is given. Without `run`, Ctrl-C raises
+    KeyboardInterrupt, on every rank after the same step.
 
     >>> import numpy as np, distprop as dp
     >>> x, y = np.array([[0, 0], [0, 1], [1, 0], [1, 1]] * 8), np.array([0, 1, 1, 0] * 8)
@@ -247,9 +250,16 @@ def _material(data: Dataset, validation: Dataset | None, config: Config, needs_d
 
 
 def _train(config: Config, material: Material, comm: Communicator, show: "Show | None") -> Outcome:
-    """Train with nothing written to disk."""
+    """Train with nothing written to disk. KeyboardInterrupt, on every rank, after the step in which Ctrl-C came."""
     compile_kernels(config, material, comm, lambda: None)
-    return Engine(config, comm, material.data, material.validation, material.encoding, _Teller(show), "").run()
+    ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # else the program sees to it
+    with StopRequests([signal.SIGINT] if ours else []) as requests:
+        observer = _Teller(show, requests)
+        training = Engine(config, comm, material.data, material.validation, material.encoding, observer, "")
+        try:
+            return training.run()
+        except Interrupted as error:
+            raise KeyboardInterrupt from error
 
 
 def _train_in(path: Path, config: Config, material: Material, comm: Communicator, show: "Show | None") -> Outcome:
@@ -271,10 +281,13 @@ def _show(record: Mapping[str, Any], status: Mapping[str, Any]) -> None:
 
 
 class _Teller(Silent):
-    """Prints a line an epoch."""
+    """Prints a line an epoch, and wishes to stop when asked to."""
 
-    def __init__(self, show: Show | None) -> None:
-        self._show = show
+    def __init__(self, show: Show | None, requests: StopRequests) -> None:
+        self._show, self._requests = show, requests
+
+    def wish(self, progress: Progress, steps: int) -> int:
+        return STOP if self._requests.count else 0
 
     def epoch_done(self, progress: Progress, numbers: Mapping[str, float], evaluation: Evaluation | None) -> None:
         if self._show:

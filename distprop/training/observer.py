@@ -5,12 +5,11 @@ Rank 0 alone writes. Every rank listens to signals; what one hears, all agree on
 
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -26,6 +25,7 @@ from distprop.run_directory import RunDirectory
 from distprop.training.checkpoint import Checkpoint, Checkpoints, Progress
 from distprop.training.evaluation import Evaluation
 from distprop.training.loop import CHECKPOINT, STOP
+from distprop.training.requests import StopRequests
 from distprop.training.step import PHASES, StepsResult
 
 Show: TypeAlias = Callable[[Mapping[str, Any], Mapping[str, Any]], None]  # takes an epoch's record and the status
@@ -65,8 +65,7 @@ class RunObserver:
         self.checkpoints = Checkpoints(run.checkpoints, config.checkpoint.keep)
         self._kept: Progress | None = None  # of the last checkpoint
         self._warnings: list[str] = []
-        self._asked = 0
-        self._before: dict[signal.Signals, Any] = {}
+        self._requests = StopRequests(SIGNALS)
         self._writes = comm.rank == 0
         self._begin(Progress(), 0, 1)
 
@@ -82,8 +81,7 @@ class RunObserver:
         self._seconds = np.zeros((self._comm.size, len(PHASES)))
 
     def __enter__(self) -> "RunObserver":
-        if threading.current_thread() is threading.main_thread():  # no other thread gets signals
-            self._before = {number: signal.signal(number, self._ask) for number in SIGNALS}
+        self._requests.__enter__()
         self._comm.barrier()  # from here on no rank dies of a request to stop
         self._status("starting", Progress())
         return self
@@ -91,11 +89,7 @@ class RunObserver:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        self._asked += 1
+        self._requests.__exit__(kind, error, trace)
 
     def compiling(self) -> None:
         self._status("compiling", Progress())
@@ -135,7 +129,7 @@ class RunObserver:
         return min(period - progress.step % period for period in periods if period)
 
     def wish(self, progress: Progress, steps: int) -> int:
-        rules, wishes = self._config.checkpoint, STOP if self._asked else 0
+        rules, wishes = self._config.checkpoint, STOP if self._requests.count else 0
         if rules.every_steps and (progress.step + steps) % rules.every_steps == 0:
             wishes |= CHECKPOINT
         if self._writes and rules.every_seconds != 0:
