@@ -41,6 +41,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "fashion": Benchmark(),
     "startup": Benchmark(("--cold",)),
     "resident": Benchmark(),
+    "checkpoint": Benchmark(),
     "memory": Benchmark(),
     "data": Benchmark(),
 }

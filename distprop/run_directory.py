@@ -232,7 +232,10 @@ class RunDirectory:
                     f"{self.path}: this run is being trained by another process; wait, or stop it"
                 ) from error
             os.set_inheritable(lock.fileno(), True)  # an mpirun that outlives its launcher keeps the run from others
-            yield
+            try:
+                yield
+            finally:
+                fcntl.flock(lock, fcntl.LOCK_UN)  # also for processes of the mpirun's that are about to end
 
     def _with_folders(self) -> "RunDirectory":
         self.checkpoints.mkdir()

@@ -149,6 +149,7 @@ NAMES = (
     "mapped",
     "startup",
     "resident",
+    "checkpoint",
     "memory",
     "data",
 )

@@ -1,7 +1,9 @@
 """Real training under the launcher: stopped by a signal and resumed on other ranks, it gives the same model."""
 
+import fcntl
 import json
 import signal
+import subprocess
 import sys
 
 import pytest
@@ -70,8 +72,20 @@ def test_ranks_that_outlive_their_launcher_keep_the_run_from_others(folder, run_
         while run_command.members(run_command.tokens):
             run_command.kill(run_command.tokens)
     assert refused.returncode == 2 and "being trained by another process" in refused.stderr
-    with RunDirectory(folder / "busy").held():  # they have gone
-        pass
+    with (folder / "busy" / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # waits until the last of them has gone
+
+
+def test_a_run_that_is_ended_is_given_back_even_if_a_process_of_its_mpirun_lingers(folder):
+    run = RunDirectory.create(folder / "lingering")
+    with run.held():
+        lingering = subprocess.Popen(["sleep", "600"], close_fds=False)
+    try:
+        with run.held():
+            pass
+    finally:
+        lingering.kill()
+        lingering.wait()
 
 
 def test_a_run_that_is_being_trained_is_not_resumed(folder, run_command, distprop):
