@@ -123,6 +123,8 @@ def _add_place(parser: argparse.ArgumentParser) -> None:
     hosts = parser.add_mutually_exclusive_group()
     hosts.add_argument("--hosts", metavar="A:2,B:2", help="hosts and how many ranks each takes")
     hosts.add_argument("--hostfile", type=Path, metavar="FILE", help="the same, one host a line: 'a slots=2' or 'a:2'")
+    parser.add_argument("--max-restarts", type=_count_or_none, metavar="N",
+                        help="how often ranks that have died or hung are started again (default: 3)")  # fmt: skip
     parser.add_argument("--dry-run", action="store_true", help="print the mpirun command that does the same, and stop")
 
 
@@ -167,6 +169,10 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _count_or_none(text: str) -> int:
+    return 0 if text == "0" else _count(text)
+
+
 def _train(options: argparse.Namespace) -> int:
     if rank_by_environment() is not None:  # then an mpirun is there already
         from distprop import worker
@@ -197,6 +203,7 @@ def _refuse_place(options: argparse.Namespace) -> None:
         "-n": options.ranks,
         "--hosts": options.hosts,
         "--hostfile": options.hostfile,
+        "--max-restarts": options.max_restarts is not None,
         "--dry-run": options.dry_run,
     }
     for name, value in given.items():
@@ -207,9 +214,8 @@ def _refuse_place(options: argparse.Namespace) -> None:
 def _place(options: argparse.Namespace) -> Any:
     from distprop.launch.hosts import Place, parse_hostfile, parse_hosts
 
-    if options.hostfile:
-        return Place(options.ranks, parse_hostfile(options.hostfile))
-    return Place(options.ranks, parse_hosts(options.hosts) if options.hosts else ())
+    hosts = parse_hosts(options.hosts) if options.hosts else ()
+    return Place(options.ranks, parse_hostfile(options.hostfile) if options.hostfile else hosts, options.max_restarts)
 
 
 def _evaluate(options: argparse.Namespace) -> int:

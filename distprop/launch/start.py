@@ -3,19 +3,22 @@
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distprop.environment import LAUNCHED
+from distprop.environment import LAUNCHED, WATCHER
 from distprop.errors import UsageError
+from distprop.heartbeat.listener import addresses
+from distprop.heartbeat.watch import Limits
 from distprop.launch.command import RANK_VARIABLES, Command, mpirun_command
 from distprop.launch.cores import available_cores
 from distprop.launch.hosts import Place, parse_hostfile, parse_hosts
 from distprop.launch.machine import allocated_nodes, this_machine
 from distprop.launch.mpi import find_mpi
 from distprop.launch.progress import Progress
-from distprop.launch.run import finish, supervise
+from distprop.launch.restarts import run_to_end
+from distprop.launch.run import Ranks, finish, stop_requests, stoppable
 from distprop.paths import kernel_folder
 from distprop.report import COMPILING, counted, duration, tell
 from distprop.run_directory import RunDirectory, next_free
@@ -40,10 +43,11 @@ def train(config: Path, overrides: Sequence[str], folder: Path | None, place: Pl
         settings = [word for override in overrides for word in ("--set", override)]
         print(shell_command(place, ["train", str(config), "--run", str(folder or next_free(config.stem)), *settings]))
         return 0
-    prepared = _prepare(resolved)
-    run = RunDirectory.create(folder) if folder else RunDirectory.create_named(config.stem)
-    write_config(resolved, run.config)
-    return _launch(run, place, resolved, prepared)
+    with stoppable():
+        prepared = _prepare(resolved)
+        run = RunDirectory.create(folder) if folder else RunDirectory.create_named(config.stem)
+        write_config(resolved, run.config)
+        return _launch(run, place, resolved, prepared)
 
 
 def resume(folder: Path, place: Place, *, dry_run: bool = False) -> int:
@@ -60,7 +64,8 @@ def resume(folder: Path, place: Place, *, dry_run: bool = False) -> int:
     if status and status["phase"] == "done" and run.model.exists():
         print(f"{run.path}: this run is done\n{summary(run, status)}")
         return 0
-    return _launch(run, place, config, _prepare(config))
+    with stoppable():
+        return _launch(run, place, config, _prepare(config))
 
 
 def _prepare(config: "Config") -> "Prepared":
@@ -75,16 +80,19 @@ def _prepare(config: "Config") -> "Prepared":
 
 def _launch(run: RunDirectory, place: Place, config: "Config", prepared: "Prepared") -> int:
     began = time.monotonic()
-    command = rank_command(place, run.path)
+    assert place.ranks is not None and place.max_restarts is not None
+    limits = Limits.of(config.launch)
+    ranks = ranks_of(place, run.path, limits)
+    find_mpi()  # if there is none, this is the time to say so
     _warn_if_crowded(place)
-    tell(f"{run.path}: {counted(place.ranks or 1, 'rank')}")
-    with run.held():
+    tell(f"{run.path}: {counted(place.ranks, 'rank')}")
+    with run.held(), stop_requests() as stop:
         if not _compiled(place, config, prepared):
             tell(COMPILING)
-            processes = min(place.ranks or 1, available_cores().budget, MOST_COMPILERS)
-            finish(compiling_command(place, run.path), run, processes)
-        progress = Progress()
-        status = supervise(command, run, progress)
+            processes = min(place.ranks, available_cores().budget, MOST_COMPILERS)
+            finish(compiling_command(place, run.path), run, processes, stop, limits.compile_s)
+        with Progress() as progress:
+            status = run_to_end(ranks, run, progress, stop, place.max_restarts)
     progress.note(summary(run, status, time.monotonic() - began))
     return 0
 
@@ -116,12 +124,18 @@ def complete(place: Place, config: "Config") -> Place:
             f"{counted(shards, 'rank')}, or start a new run with --set training.shards={ranks} "
             "(shards decide the order of sums, so that is another model)"
         )
-    return Place(ranks, hosts)
+    return Place(ranks, hosts, launch.max_restarts if place.max_restarts is None else place.max_restarts)
 
 
-def rank_command(place: Place, folder: Path) -> Command:
-    """The command that starts the ranks of the run in `folder`."""
-    return _mpirun(place, [*WORKER, str(folder.resolve())])
+def ranks_of(place: Place, folder: Path, limits: Limits) -> Ranks:
+    """What starts the ranks of the run in `folder`."""
+    assert place.ranks is not None
+
+    def command(watcher: str) -> Command:
+        return _mpirun(place, [*WORKER, str(folder.resolve())], {WATCHER: watcher})
+
+    elsewhere = place.hosts or allocated_nodes(os.environ) > 1
+    return Ranks(command, place.ranks, limits, tuple(addresses()) if elsewhere else ())
 
 
 def compiling_command(place: Place, folder: Path) -> Command:
@@ -131,13 +145,14 @@ def compiling_command(place: Place, folder: Path) -> Command:
 
 def shell_command(place: Place, arguments: Sequence[str]) -> Command:
     """A command for a shell, or for a job's script, that does the same without this launcher."""
-    return _mpirun(place, [sys.executable, "-m", "distprop.cli", *arguments], watched=False)
+    return _mpirun(place, [sys.executable, "-m", "distprop.cli", *arguments])
 
 
-def _mpirun(place: Place, program: Sequence[str], *, watched: bool = True) -> Command:
+def _mpirun(place: Place, program: Sequence[str], variables: Mapping[str, str] | None = None) -> Command:
+    """variables: of ranks that our launcher watches."""
     assert place.ranks is not None
-    folder = str(Path.cwd())
-    return mpirun_command(find_mpi(), program, place.ranks, place.hosts, this_machine(), folder, watched=watched)
+    ours = {LAUNCHED: "1", **variables} if variables else {}
+    return mpirun_command(find_mpi(), program, place.ranks, place.hosts, this_machine(), str(Path.cwd()), ours)
 
 
 def _warn_if_crowded(place: Place) -> None:

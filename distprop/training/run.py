@@ -46,6 +46,7 @@ def train_run(
     digest = f"{config_digest(config)} {material.digest}"
     compile_kernels(config, material, comm, observer.compiling)
     training = Training(config, comm, material.data, material.validation, material.encoding, observer, digest)
+    observer.loading()
     checkpoint = agreed_checkpoint(run, digest, comm, observer)
     if checkpoint:
         training.restore(checkpoint)
@@ -56,6 +57,7 @@ def train_run(
     except Interrupted:
         observer.stopped(training.progress)
         raise
+    observer.ending()
     if comm.rank == 0:
         outcome.model.save(run.model)
         observer.finished(outcome.progress, outcome.model.digest(), sum_of(run.model))
