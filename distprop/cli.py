@@ -125,6 +125,8 @@ def _add_place(parser: argparse.ArgumentParser) -> None:
     hosts.add_argument("--hostfile", type=Path, metavar="FILE", help="the same, one host a line: 'a slots=2' or 'a:2'")
     parser.add_argument("--max-restarts", type=_count_or_none, metavar="N",
                         help="how often ranks that have died or hung are started again (default: 3)")  # fmt: skip
+    parser.add_argument("--min-ranks", type=_count, metavar="N",
+                        help="how many must be left to go on when hosts are lost (default: 1)")  # fmt: skip
     parser.add_argument("--dry-run", action="store_true", help="print the mpirun command that does the same, and stop")
 
 
@@ -203,6 +205,7 @@ def _refuse_place(options: argparse.Namespace) -> None:
         "-n": options.ranks,
         "--hosts": options.hosts,
         "--hostfile": options.hostfile,
+        "--min-ranks": options.min_ranks,
         "--max-restarts": options.max_restarts is not None,
         "--dry-run": options.dry_run,
     }
@@ -215,7 +218,8 @@ def _place(options: argparse.Namespace) -> Any:
     from distprop.launch.hosts import Place, parse_hostfile, parse_hosts
 
     hosts = parse_hosts(options.hosts) if options.hosts else ()
-    return Place(options.ranks, parse_hostfile(options.hostfile) if options.hostfile else hosts, options.max_restarts)
+    hosts = parse_hostfile(options.hostfile) if options.hostfile else hosts
+    return Place(options.ranks, hosts, options.max_restarts, options.min_ranks)
 
 
 def _evaluate(options: argparse.Namespace) -> int:

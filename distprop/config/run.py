@@ -103,6 +103,8 @@ class Launch:
     """How often ranks that have died or hung are started again, from the newest checkpoint, without a new checkpoint in
     between.
     """
+    min_ranks: Count = 1
+    """Hosts that no longer answer are left out when ranks are started again, as long as there is room for so many."""
     silence_seconds: Positive = 10.0
     """A rank of which nothing is heard for so long hangs; each tells once a second where it is."""
     start_seconds: Positive = 120.0

@@ -4,6 +4,7 @@ No state belongs to a rank, so that is exact: the model will be the same as if n
 """
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from distprop.errors import GaveUpError, Interrupted
@@ -17,15 +18,19 @@ MOST_PAUSE_S = 60.0
 LOOK_S = 0.05
 
 
-def run_to_end(ranks: Ranks, run: RunDirectory, progress: Progress, stop: Stop, most: int) -> dict[str, Any]:
+def run_to_end(
+    ranks: Callable[[bool], Ranks], run: RunDirectory, progress: Progress, stop: Stop, most: int
+) -> dict[str, Any]:
     """Supervise a run until it is done, with at most so many restarts in a row that bring no new checkpoint.
+
+    ranks: what to start, and, called with True, what to start again, which may be less.
 
     Raises what `supervise` does, if it can't be of use to start again, and GaveUpError after the last restart.
     """
-    newest, restarts = _newest(run), 0
+    newest, restarts, again = _newest(run), 0, False
     while True:
         try:
-            return supervise(ranks, run, progress, stop)
+            return supervise(ranks(again), run, progress, stop)
         except RunFailedError as error:
             if stop.requests and error.may_pass:
                 raise Interrupted(f"{error.reason}; continue with: distprop resume {run.path}") from error

@@ -4,6 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,9 @@ from distprop.launch.hosts import Place, parse_hostfile, parse_hosts
 from distprop.launch.machine import allocated_nodes, this_machine
 from distprop.launch.mpi import find_mpi
 from distprop.launch.progress import Progress
+from distprop.launch.reach import answering
 from distprop.launch.restarts import run_to_end
-from distprop.launch.run import Ranks, finish, stop_requests, stoppable
+from distprop.launch.run import Ranks, RunFailedError, finish, stop_requests, stoppable
 from distprop.paths import kernel_folder
 from distprop.report import COMPILING, counted, duration, tell
 from distprop.run_directory import RunDirectory, next_free
@@ -82,7 +84,6 @@ def _launch(run: RunDirectory, place: Place, config: "Config", prepared: "Prepar
     began = time.monotonic()
     assert place.ranks is not None and place.max_restarts is not None
     limits = Limits.of(config.launch)
-    ranks = ranks_of(place, run.path, limits)
     find_mpi()  # if there is none, this is the time to say so
     _warn_if_crowded(place)
     tell(f"{run.path}: {counted(place.ranks, 'rank')}")
@@ -92,9 +93,28 @@ def _launch(run: RunDirectory, place: Place, config: "Config", prepared: "Prepar
             processes = min(place.ranks, available_cores().budget, MOST_COMPILERS)
             finish(compiling_command(place, run.path), run, processes, stop, limits.compile_s)
         with Progress() as progress:
-            status = run_to_end(ranks, run, progress, stop, place.max_restarts)
+            status = run_to_end(
+                lambda again: ranks_of(_left_of(place, progress) if again else place, run.path, limits),
+                run, progress, stop, place.max_restarts,
+            )  # fmt: skip
     progress.note(summary(run, status, time.monotonic() - began))
     return 0
+
+
+def _left_of(place: Place, progress: Progress) -> Place:
+    """The place for another start: without the hosts that don't answer. RunFailedError if too few ranks are left."""
+    if not place.hosts:
+        return place
+    hosts = answering(place.hosts)
+    left = replace(place, hosts=hosts)
+    gone = ", ".join(host.name for host in place.hosts if host not in hosts)
+    if left.slots < (place.min_ranks or 1):
+        text = f"{gone} don't answer, so only {counted(left.slots, 'rank')} could be started (launch.min_ranks)"
+        raise RunFailedError(text, kind="unreachable", may_pass=True)
+    if gone:
+        progress.warn(f"going on without {gone}, which can't be reached")
+    assert place.ranks is not None
+    return replace(left, ranks=min(place.ranks, left.slots) if gone else place.ranks)
 
 
 def _compiled(place: Place, config: "Config", prepared: "Prepared") -> bool:
@@ -124,7 +144,10 @@ def complete(place: Place, config: "Config") -> Place:
             f"{counted(shards, 'rank')}, or start a new run with --set training.shards={ranks} "
             "(shards decide the order of sums, so that is another model)"
         )
-    return Place(ranks, hosts, launch.max_restarts if place.max_restarts is None else place.max_restarts)
+    least = place.min_ranks or launch.min_ranks
+    if least > ranks:
+        raise UsageError(f"at least {counted(least, 'rank')} were asked for (min_ranks), but only {ranks} are started")
+    return Place(ranks, hosts, launch.max_restarts if place.max_restarts is None else place.max_restarts, least)
 
 
 def ranks_of(place: Place, folder: Path, limits: Limits) -> Ranks:
