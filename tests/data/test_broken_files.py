@@ -52,7 +52,7 @@ CSV: dict[str, tuple[str | bytes, dict[str, Any], tuple[str, ...]]] = {
     "text among numbers": (
         "age,target\n" + "30,0\n31,1\n" * 8 + "n/a,1\n",
         {},
-        ('line 18, column "age": "n/a" is not a number; add it to missing_markers',),
+        ('line 18, column "age": "n/a" is not a number; correct it, or add it to missing_markers',),
     ),
     "text among truths": ("a,target\ntrue,0\nfalse,1\nmaybe,1\n", {}, ('line 4, column "a": "maybe" is not true',)),
     "text among weights": (
@@ -79,7 +79,7 @@ CSV: dict[str, tuple[str | bytes, dict[str, Any], tuple[str, ...]]] = {
     "row too long": ("a,target\n1,0\n2,1,9\n", {}, ("line 3: 3 values, but the header names 2 columns",)),
     "other delimiter": ("a;target\n1;0\n2;1\n", {}, ('set delimiter = ";"',)),
     "one class": ("a,target\n1,0\n2,0\n", {}, ("all rows are of one class (0)",)),
-    "all classes missing": ("a,target\n1,\n2,\n", {}, ("all rows are of one class ()",)),
+    "all classes missing": ("a,target\n1,\n2,\n", {}, ('column "target": the class is missing in every row',)),
     "too many categories": (
         "a,target\n" + "".join(f"name{n},{n % 2}\n" for n in range(1200)),
         {},
@@ -100,18 +100,18 @@ CSV: dict[str, tuple[str | bytes, dict[str, Any], tuple[str, ...]]] = {
     "negative weight": ("a,w,target\n1,1,0\n2,-1,1\n", {"columns": Columns(weight="w")}, ("line 3", "negative")),
     "missing weight": ("a,w,target\n1,1,0\n2,,1\n", {"columns": Columns(weight="w")}, ("line 3", "weight is missing")),
     "weights all zero": ("a,w,target\n1,0,0\n2,0,1\n", {"columns": Columns(weight="w")}, ("all weights are 0",)),
-    "not UTF-8": (b"name,target\nJos\xe9,0\nAnn,1\n", {}, ("not text in UTF-8",)),
+    "not UTF-8": (b"name,target\nJos\xe9,0\nAnn,1\n", {}, ("line 2: byte 0xe9 is no text in UTF-8; save",)),
     "not UTF-8, far below": (
         b"x,name,target\n" + b"1,Ann,0\n2,Bob,1\n" * 99_999 + b"3,Jos\xe9,1\n",
         {},
-        ("not text in UTF-8",),
+        ("line 200000: byte 0xe9 is no text in UTF-8",),
     ),
     "text among numbers, far below": (
         "skipped,target,x\n" + "z,0,1\nz,1,2\n" * 99_999 + "z,1,3_4\n",
         {"columns": Columns(features=("x",))},
         ('line 200000, column "x": "3_4" is not a number',),
     ),
-    "UTF-16": ("a,target\n1,0\n2,1\n".encode("utf-16"), {}, ("not text in UTF-8",)),
+    "UTF-16": ("a,target\n1,0\n2,1\n".encode("utf-16"), {}, ("line 1: byte 0xff is no text in UTF-8",)),
     "a picture": (b"\x89PNG\r\n\x1a\n" + bytes(200), {}, ("train.csv",)),
     "zero bytes": (bytes(500), {}, ("train.csv",)),
     "unclosed quote": ('a,target\n"1,0\n2,1\n', {}, ("train.csv",)),
