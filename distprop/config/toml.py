@@ -67,7 +67,7 @@ def _syntax_problem(message: str, text: str, path: Path) -> tuple[str, str]:
     number = int(found[1]) if found and found[1] else _unfinished(text) or at_end
     lines = text.replace("\r\n", "\n").split("\n")
     got = lines[number - 1].strip() if number <= len(lines) else ""
-    problem = message[: found.start()] if found else message
+    problem = message[: found.start()] if found else "an integer of thousands of digits"
     return f"{path}:{number}", f"not valid TOML: {problem} (got {shown(got)})"
 
 

@@ -19,7 +19,7 @@ from distprop.data.source import Chunk, Kind, check_header, readable, shown
 from distprop.errors import DataError
 
 BLOCK_BYTES = 1 << 18  # read at once; more where the header shows that rows are long. Arrow holds about 40 of them
-LONGEST_LINE = 64 << 20  # characters: a file without line ends would fill the memory
+LONGEST_LINE = 16 << 20  # characters: a file without line ends would fill the memory
 PREVIEW_ROWS = 1000  # what the kind of a column is judged by
 _BROKEN = (OSError, EOFError, zlib.error, csv.Error, UnicodeDecodeError)
 
@@ -52,9 +52,12 @@ class CsvTable:
         return {}
 
     def chunks(self, numbers: Sequence[str], texts: Sequence[str]) -> Iterator[Chunk]:
+        last, value = self._header[-1], None
+        seen = texts if last in (*numbers, *texts) else [*texts, last]
         try:
-            for batch in self._open(numbers, texts):
+            for batch in self._open(numbers, seen):
                 if batch.num_rows:
+                    value = batch.column(last)[-1].as_py()
                     yield Chunk(
                         rows=batch.num_rows,
                         numbers={name: floats(batch.column(name)) for name in numbers},
@@ -62,6 +65,9 @@ class CsvTable:
                     )
         except (pa.ArrowException, *_BROKEN) as error:
             raise self._explained(error, numbers) from None
+        # An open quote makes one value of all that follows, which is no fault if it opens in the last column.
+        if isinstance(value, str) and "\n" in value and (unclosed := self._unclosed()):
+            raise unclosed
 
     def column_title(self, column: str) -> str:
         return f'{self.path}, column "{shown(column)}"'
@@ -196,7 +202,8 @@ class CsvTable:
                 )
             for name, n in places.items():
                 if row[n] not in self._markers and not self._fits(name, row[n]):
-                    return self._not_a_number(line, name, row[n])
+                    unclosed = self._unclosed() if "\n" in row[n] else None
+                    return unclosed or self._not_a_number(line, name, row[n])
         return self._unreadable(RuntimeError(str(error).splitlines()[0]))
 
     def _fits(self, name: str, value: str) -> bool:
