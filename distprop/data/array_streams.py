@@ -149,6 +149,8 @@ def _column_major(stream: ArrayStream) -> Array:
                 f"{stream.name}: compressed, in column-major order and larger than 1 GiB; save it in C order"
             )
         data = file.read(wanted + 1)
+    if len(data) != wanted:
+        raise DataError(f"{stream.name}: the header's shape {stream.shape} doesn't fit the data; the file is damaged")
     return np.frombuffer(data, stream.dtype).reshape(stream.shape, order="F")
 
 
