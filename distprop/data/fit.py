@@ -62,6 +62,7 @@ def _size_problems(graph: Graph) -> Iterator[Problem]:
             most = f"at most {MOST_WEIGHTS // inputs}, as it has {inputs} inputs: no machine holds more weights"
             path = ("network", "layers", node.number, "units")
             yield Problem(path, wrong("too large a layer", node.layer.units, most))
+            return  # what reads it would only be said to be too large for the same reason
 
 
 def _output_problems(loss: Loss, target: Target, graph: Graph) -> Iterator[Problem]:

@@ -35,7 +35,7 @@ MOST_COMPILERS = 8  # processes; there are some thirty kernels, of which a few t
 
 def train(config: Path, overrides: Sequence[str], folder: Path | None, place: Place, *, dry_run: bool = False) -> int:
     """Train a configuration file's network in a new run directory; return the exit code."""
-    from distprop.config import load_config, located, resolve, write_config
+    from distprop.config import load_config, located, resolve
 
     resolved = resolve(load_config(config, overrides), config.parent)
     place = complete(place, resolved)
@@ -47,7 +47,7 @@ def train(config: Path, overrides: Sequence[str], folder: Path | None, place: Pl
         with located(config, overrides):
             prepared = _prepare(resolved)
         run = RunDirectory.create(folder) if folder else RunDirectory.create_named(config.stem)
-        write_config(resolved, run.config)
+        run.begin(resolved)
         return _launch(run, place, resolved, prepared)
 
 

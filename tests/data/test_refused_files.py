@@ -263,7 +263,7 @@ NPZ: list[tuple[Content, dict[str, Any], str]] = [
     (archive(), {}, 'train.npz: there is no array in this file'),
     (archive(("readme.txt", b"hello")), {}, 'train.npz: there is no array in this file'),
     (archive(("a.npy", npy([1.0, 2, 3, 4])), TARGET)[:-30], {}, 'train.npz: not a .npz file (...)'),
-    (damaged(archive(("a.npy", npy(np.arange(4.0))), TARGET), 60, b"\xff\xff"), {}, "train.npz, array a: the ... is damaged (...)"),
+    (damaged(archive(("a.npy", npy(np.arange(4.0))), TARGET), 60, b"\xff\xff"), {}, "train.npz, array a: the header of the array is damaged (...)"),
     (archive(("x.npy", npy([1.0, 2, 3, 4])), ("y.npy", Y)), {}, 'train.npz: there is no column "target"; it has x, y.' + NAME_IT),
     (archive(("a.npy", npy([1.0, 2, 3])), TARGET), {}, 'train.npz, array target has 4 rows, but train.npz, array a has 3'),
     (archive(("a.npy", npy(1.0)), TARGET), {}, 'train.npz, array a: the array is a single value; its first axis has to be the samples'),
