@@ -52,12 +52,11 @@ class CsvTable:
         return {}
 
     def chunks(self, numbers: Sequence[str], texts: Sequence[str]) -> Iterator[Chunk]:
-        last, value = self._header[-1], None
-        seen = texts if last in (*numbers, *texts) else [*texts, last]
+        value: object = None
         try:
-            for batch in self._open(numbers, seen):
+            for batch in self._open(numbers, texts):
                 if batch.num_rows:
-                    value = batch.column(last)[-1].as_py()
+                    value = batch.column(self._header[-1])[-1].as_py()
                     yield Chunk(
                         rows=batch.num_rows,
                         numbers={name: floats(batch.column(name)) for name in numbers},
@@ -66,7 +65,7 @@ class CsvTable:
         except (pa.ArrowException, *_BROKEN) as error:
             raise self._explained(error, numbers) from None
         # An open quote makes one value of all that follows, which is no fault if it opens in the last column.
-        if isinstance(value, str) and "\n" in value and (unclosed := self._unclosed()):
+        if isinstance(value, bytes | str) and len(value.splitlines()) > 1 and (unclosed := self._unclosed()):
             raise unclosed
 
     def column_title(self, column: str) -> str:
@@ -82,8 +81,8 @@ class CsvTable:
         kinds = {name: pa.bool_() if name in self._booleans else pa.float64() for name in numbers}
         longest = max(BLOCK_BYTES, 64 * sum(len(name) + 1 for name in self._header))
         convert = arrow_csv.ConvertOptions(
-            column_types={**kinds, **{name: pa.string() for name in texts}},
-            include_columns=[*numbers, *texts],
+            column_types={self._header[-1]: pa.binary(), **kinds, **{name: pa.string() for name in texts}},
+            include_columns=list(dict.fromkeys([*numbers, *texts, self._header[-1]])),
             null_values=sorted(self._markers),
             strings_can_be_null=True,
         )
@@ -185,6 +184,8 @@ class CsvTable:
                     f"{self.path}, line {row}: a value of more than {csv.field_size_limit()} characters, "
                     "or a quote that is never closed"
                 )
+        except _BROKEN:
+            return None
         return None
 
     def _explained(self, error: BaseException, numbers: Sequence[str]) -> DataError:

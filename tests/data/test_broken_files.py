@@ -179,3 +179,19 @@ def test_files_that_are_not_there_are_named_with_the_likely_one(tmp_path: Path) 
     one_line(lambda: prepare(Data(train=str(tmp_path / name)), 0, "float32", tmp_path), "not text in UTF-8; rename it")
     (tmp_path / "data.xlsx").write_text("x")
     one_line(lambda: prepare(Data(train=str(tmp_path / "data.xlsx")), 0, "float32", tmp_path), ".csv", ".parquet")
+
+
+def test_a_column_that_is_not_used_need_not_be_text(tmp_path: Path) -> None:
+    rows = "".join(f"{n},{n % 2},x\n" for n in range(1500)).encode()
+    path = tmp_path / "train.csv"
+    path.write_bytes(b"a,target,note\n" + rows + b"1,1,Jos\xe9\n")
+    data = Data(train=str(path), columns=Columns(features=("a",)))
+    assert len(prepare(data, 0, "float32", tmp_path / "cache").training) == 1501
+    path.write_bytes(b"a,target,note\n" + rows + b'1,1,"Jos\n2,0,x\n')
+    one_line(lambda: prepare(data, 0, "float32", tmp_path / "cache"), "line 1502: a quote that opens in this row")
+
+
+def test_a_quoted_line_break_at_the_end_of_a_file_is_no_fault(tmp_path: Path) -> None:
+    path = tmp_path / "train.csv"
+    path.write_text('a,target\n1,x\n2,"y\nz"\n')
+    assert prepare(Data(train=str(path)), 0, "float32", tmp_path).encoding.target.classes == ("x", "y\nz")
