@@ -189,6 +189,7 @@ def test_a_value_that_is_no_probability_is_told_with_its_line(
     assert main(["train", "broken.toml"]) == 3
     said = capsys.readouterr().err
     assert said == f"{tmp_path}/{place}, but binary_cross_entropy takes values from 0 to 1\n"
+    assert not (tmp_path / "runs").exists()  # before any rank starts
 
 
 @pytest.mark.usefixtures("own_cache")
