@@ -60,9 +60,13 @@ def files_of_at_most(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def trained():
+@pytest.fixture(autouse=True, scope="module")
+def model():
+    """Made before any test has a cache of its own: compiled kernels stay where they were looked for first."""
     network = dp.Network([dp.Dense(2)], loss=dp.SoftmaxCrossEntropy())
-    return dp.train(network, dp.Dataset(np.eye(4), [0, 1, 0, 1]), epochs=1, batch_size=4, verbose=False).model
+    model = dp.train(network, dp.Dataset(np.eye(4), [0, 1, 0, 1]), epochs=1, batch_size=4, verbose=False).model
+    model.predict(np.eye(4))
+    return model
 
 
 def fails(capsys, code, *arguments):
@@ -130,8 +134,8 @@ def test_a_run_whose_configuration_finds_no_room_is_not_left_half(tmp_path, caps
 
 
 @pytest.mark.parametrize("ending", ["csv", "npy"])
-def test_predictions_without_room_leave_the_file_that_was_there(tmp_path, capsys, ending):
-    trained().save(tmp_path / "model.safetensors")
+def test_predictions_without_room_leave_the_file_that_was_there(tmp_path, capsys, ending, model):
+    model.save(tmp_path / "model.safetensors")
     np.save(tmp_path / "x.npy", np.ones((20_000, 4)))
     with disk(tmp_path / "disk", "64k") as change:
         out = tmp_path / "disk" / f"out.{ending}"
@@ -146,8 +150,8 @@ def test_predictions_without_room_leave_the_file_that_was_there(tmp_path, capsys
 
 
 @pytest.mark.parametrize("size", [0, 100, 10_000])
-def test_predictions_over_a_limit_of_size_leave_the_file_that_was_there(tmp_path, capsys, size):
-    trained().save(tmp_path / "model.safetensors")
+def test_predictions_over_a_limit_of_size_leave_the_file_that_was_there(tmp_path, capsys, size, model):
+    model.save(tmp_path / "model.safetensors")
     np.save(tmp_path / "x.npy", np.ones((2000, 4)))
     assert main(["predict", "model.safetensors", "x.npy", "-o", "out.csv"]) == 0  # prepares the features
     capsys.readouterr()
@@ -158,9 +162,9 @@ def test_predictions_over_a_limit_of_size_leave_the_file_that_was_there(tmp_path
     assert not list(tmp_path.glob(".out.csv*"))
 
 
-def test_a_model_that_finds_no_room_is_named_and_the_one_before_stays(tmp_path):
+def test_a_model_that_finds_no_room_is_named_and_the_one_before_stays(tmp_path, model):
     with disk(tmp_path / "disk", "8k"):
-        model, path = trained(), tmp_path / "disk" / "model.safetensors"
+        path = tmp_path / "disk" / "model.safetensors"
         model.save(path)
         before = path.read_bytes()
         (tmp_path / "disk" / "filler").write_bytes(bytes(4096))
@@ -171,9 +175,9 @@ def test_a_model_that_finds_no_room_is_named_and_the_one_before_stays(tmp_path):
 
 
 @pytest.mark.parametrize("command", [["check", "run.toml"], ["show", "run.toml"], ["schema"], ["digest", "model"]])
-def test_output_that_finds_no_room_is_an_error(tmp_path, run_command, command):
+def test_output_that_finds_no_room_is_an_error(tmp_path, run_command, command, model):
     if command[0] == "digest":
-        trained().save(tmp_path / "model")
+        model.save(tmp_path / "model")
     words = [sys.executable, "-m", "distprop.cli", *command]
     done = run_command(["sh", "-c", '"$@" >/dev/full', "sh", *words])
     assert done.returncode == 2 and done.stderr.count("\n") == 1
