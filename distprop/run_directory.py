@@ -22,6 +22,7 @@ import json
 import math
 import os
 import re
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -29,6 +30,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from distprop.config import write_config
+from distprop.config.run import Config
 from distprop.errors import UsageError
 from distprop.files import sync, written_whole
 
@@ -100,6 +103,14 @@ class RunDirectory:
             problem = "holds no run (no config.toml in it)" if path.is_dir() else "there is no such folder"
             raise UsageError(f"{path}: {problem}; give the folder of a run, such as runs/digits")
         return cls(path)
+
+    def begin(self, config: Config) -> None:
+        """Write the configuration of a new run. UsageError if it can't be written; then nothing of the run is left."""
+        try:
+            write_config(config, self.config)
+        except OSError as error:
+            shutil.rmtree(self.path, ignore_errors=True)
+            raise UsageError(f"{self.config}: {error.strerror}; choose another --run") from error
 
     @property
     def config(self) -> Path:

@@ -22,7 +22,7 @@ from distprop.comm.communicator import Communicator
 from distprop.comm.mutual import watching_each_other
 from distprop.comm.slices import check_ranks
 from distprop.comm.watched import Watched
-from distprop.config import load_config, resolve, write_config
+from distprop.config import load_config, located, resolve
 from distprop.config.run import Config
 from distprop.data.fit import fitting_graph
 from distprop.environment import die_with_parent, launched, rank_by_environment, watcher
@@ -76,8 +76,9 @@ def train(config: Path, overrides: Sequence[str], run: Path | None) -> int:
     die_with_parent()
     with told_once():
         resolved = resolve(load_config(config, overrides), config.parent)
-        material = prepared_material(resolved)
-        fitting_graph(resolved.network, material.encoding)
+        with located(config, overrides):
+            material = prepared_material(resolved)
+            fitting_graph(resolved.network, material.encoding)
     comm = _world()
     try:
         check_ranks(comm.size, resolved.training.shards or 1)
@@ -183,7 +184,7 @@ def _abort(code: int) -> None:
 
 def _new_run(path: Path | None, stem: str, config: Config) -> RunDirectory:
     run = RunDirectory.create(path) if path else RunDirectory.create_named(stem)
-    write_config(config, run.config)
+    run.begin(config)
     return run
 
 

@@ -37,7 +37,7 @@ MOST_COMPILERS = 8  # processes; there are some thirty kernels, of which a few t
 
 def train(config: Path, overrides: Sequence[str], folder: Path | None, place: Place, *, dry_run: bool = False) -> int:
     """Train a configuration file's network in a new run directory; return the exit code."""
-    from distprop.config import load_config, resolve, write_config
+    from distprop.config import load_config, located, resolve
 
     resolved = resolve(load_config(config, overrides), config.parent)
     place = complete(place, resolved)
@@ -46,15 +46,16 @@ def train(config: Path, overrides: Sequence[str], folder: Path | None, place: Pl
         print(shell_command(place, ["train", str(config), "--run", str(folder or next_free(config.stem)), *settings]))
         return 0
     with stoppable():
-        prepared = _prepare(resolved)
+        with located(config, overrides):
+            prepared = _prepare(resolved)
         run = RunDirectory.create(folder) if folder else RunDirectory.create_named(config.stem)
-        write_config(resolved, run.config)
+        run.begin(resolved)
         return _launch(run, place, resolved, prepared)
 
 
 def resume(folder: Path, place: Place, *, dry_run: bool = False) -> int:
     """Continue a run; return the exit code."""
-    from distprop.config import load_config
+    from distprop.config import load_config, located
 
     run = RunDirectory.open(folder)
     config = load_config(run.config)
@@ -67,16 +68,19 @@ def resume(folder: Path, place: Place, *, dry_run: bool = False) -> int:
         print(f"{run.path}: this run is done\n{summary(run, status)}")
         return 0
     with stoppable():
-        return _launch(run, place, config, _prepare(config))
+        with located(run.config):
+            prepared = _prepare(config)
+        return _launch(run, place, config, prepared)
 
 
 def _prepare(config: "Config") -> "Prepared":
     """Data are read here, before ranks start, so that what is wrong with them or the network for them is said."""
-    from distprop.data.fit import fitting_graph
+    from distprop.data.fit import check_values, fitting_graph
     from distprop.data.prepare import prepare
 
     prepared = prepare(config.data, config.seed, config.dtype)
     fitting_graph(config.network, prepared.encoding)
+    check_values(config.data, prepared, config.network.loss)
     return prepared
 
 

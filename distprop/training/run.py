@@ -12,6 +12,7 @@ from distprop.config import config_digest
 from distprop.config.run import Config
 from distprop.data.dataset import Dataset
 from distprop.data.encoding import Encoding
+from distprop.data.fit import check_values
 from distprop.data.prepare import prepare
 from distprop.errors import CheckpointError, Interrupted, NonFiniteError
 from distprop.kernels.jit import kernel_cache
@@ -35,6 +36,7 @@ class Material:
 def prepared_material(config: Config) -> Material:
     """The data that a resolved configuration names, prepared if they aren't yet. Raises DataError."""
     prepared = prepare(config.data, config.seed, config.dtype)
+    check_values(config.data, prepared, config.network.loss)
     validation = Dataset.open(prepared.validation) if prepared.validation else None
     return Material(Dataset.open(prepared.training), validation, prepared.encoding, prepared.digest)
 
