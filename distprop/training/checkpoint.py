@@ -56,6 +56,7 @@ class Checkpoint:
     state: Mapping[str, Array]  # the optimizer's slots, each a flat vector
     best: Array | None  # parameters of the best epoch
     config: str  # digests of what the model depends on: of the configuration and of the data, with a space between
+    digest: str = ""  # of params, where it was taken; it isn't written to the folder, whose files have sums
 
     @property
     def name(self) -> str:
@@ -97,7 +98,7 @@ class Checkpoints:
             "step": checkpoint.progress.step,
             "progress": asdict(checkpoint.progress),
             "config": checkpoint.config,
-            "versions": _versions(),
+            "versions": versions(),
         }
         files = {name: pieces_of(vectors) for name, vectors in checkpoint.files().items()}
         write_folder(self.path / checkpoint.name, files, about)
@@ -184,6 +185,6 @@ def _all_finite(vector: Array) -> bool:
 
 
 @functools.cache
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
     """What the numbers were computed with."""
     return {name: version(name) for name in ("distprop", "numpy", "numba")}

@@ -23,6 +23,7 @@ from distprop.network.layout import Layout
 from distprop.network.program import Array
 from distprop.training.checkpoint import Checkpoint, Progress
 from distprop.training.evaluation import Evaluation, Evaluator
+from distprop.training.guards import agree, hexadecimal, ingredients
 from distprop.training.minibatch import Minibatches
 from distprop.training.model import Model, make_model
 from distprop.training.optimizers import Updater
@@ -128,7 +129,7 @@ class Training:
         self._updater = Updater(config.optimizer, self.model.layout, self._exchange.owned, config.dtype)
         self._step = Step(
             self.model.graph, self.model.layout, constants, self._minibatches, self._exchange, self._updater,
-            shards, config.seed, passes,
+            shards, config.seed, passes, config.training.log_every,
         )  # fmt: skip
         self._evaluator = validation is not None and Evaluator(
             self.model.graph, self.model.named(), constants, validation, target, comm, config.dtype, class_weights,
@@ -168,10 +169,14 @@ class Training:
             np.concatenate([checkpoint.state[name][owned] for owned in self._exchange.owned], out=slot)
 
     def checkpoint(self) -> Checkpoint:
-        """What a resumed run starts from: a collective. NonFiniteError, on all ranks, if it would be of no use."""
+        """What a resumed run starts from: a collective.
+
+        NonFiniteError or DisagreementError, on all ranks, if it would be of no use.
+        """
         self._exchange.settle()
+        digest = hexadecimal(self._step.digests.agree(self._comm, self.progress.step))
         state = {name: self._exchange.gather(slot) for name, slot in self._updater.slots().items()}
-        checkpoint = Checkpoint(self.progress, self.model.params, state, self._best, self._digest)
+        checkpoint = Checkpoint(self.progress, self.model.params, state, self._best, self._digest, digest)
         name = checkpoint.not_finite()
         if name:
             raise NonFiniteError(
@@ -194,8 +199,10 @@ class Training:
     def run(self) -> Outcome:
         """Train to the end. Raises Interrupted, after a checkpoint, if any rank wishes to stop.
 
-        Raises CheckpointError, on all ranks after the same step, if a checkpoint can't be written that must be.
+        Raises CheckpointError, on all ranks after the same step, if a checkpoint can't be written that must be;
+        NonFiniteError if a loss or gradient isn't finite; DisagreementError if ranks don't have alike what they must.
         """
+        self._agree()
         history = []
         if self._config.training.timeline:
             self._timeline = Timeline(self._comm, self._config.training.timeline)
@@ -205,6 +212,13 @@ class Training:
         self._save(needed=True)
         params = self.model.params.copy() if self._best is None else self._best
         return Outcome(replace(self.model, params=params), self.progress, history)
+
+    def _agree(self) -> None:
+        """Go on only if all ranks start alike: a collective."""
+        self._comm.barrier()  # the parameters may be shared: now nobody writes them any more
+        digest, step = self._step.digests.whole(), self.progress.step
+        agree(self._comm, ingredients(self._digest) | {"step": str(step), "parameters": hexadecimal(digest)})
+        self._step.digests.agreed[0] = step
 
     def _train_epoch(self) -> None:
         """The steps that are left of the present epoch."""

@@ -1,0 +1,67 @@
+"""A digest of the parameters: 64 bits, exact, and the sum of the digests of any slices, whoever computed them.
+
+    digest(v) = sum over i of mix(bits of v[i] + (i + 1) golden)    modulo 2^64
+
+mix is the finaliser of SplitMix64 (Steele, Lea and Flood, 2014; constants of Stafford's variant 13). It is a
+permutation of the 64-bit numbers, so a change of one element always changes the digest; a change of several goes unseen
+once in 2^64 times.
+"""
+
+import numpy as np
+
+from distprop.kernels.floats import float_bits
+from distprop.kernels.jit import inlined, kernel
+from distprop.kernels.step import STEP
+
+DIVERGED = 2  # returned by a kernel: copies of the parameters differ
+
+# Of every constant the type is given: Numba turns a uint64 and a signed integer into a float64.
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_MULTIPLIER_0 = np.uint64(0xBF58476D1CE4E5B9)
+_MULTIPLIER_1 = np.uint64(0x94D049BB133111EB)
+_ONE = np.uint64(1)
+
+
+@inlined
+def _mixed(z):
+    z = (z ^ (z >> np.uint64(30))) * _MULTIPLIER_0
+    z = (z ^ (z >> np.uint64(27))) * _MULTIPLIER_1
+    return z ^ (z >> np.uint64(31))
+
+
+@kernel
+def slice_digest(digest, values, first):
+    """digest (1,) uint64 = that of values (L,) float, which are elements [first, first + L) of a vector."""
+    total = np.uint64(0)
+    start = (np.uint64(first) + _ONE) * _GOLDEN
+    for i in range(values.shape[0]):
+        total += _mixed(np.uint64(float_bits(values[i])) + start + np.uint64(i) * _GOLDEN)
+    digest[0] = total
+
+
+@kernel
+def digest_sometimes(digest, values, first, clock, every):
+    """The same, before the steps that are multiples of `every`; else nothing."""
+    if clock[STEP] % every == 0:
+        slice_digest(digest, values, first)
+
+
+@kernel
+def compare_copies(agreed, digests, copies, clock, every):
+    """agreed (2,) uint64 = the number of steps done, and the digest of the parameters that all copies have then.
+
+    digests (size,) uint64: every rank's share; copies (C + 1,) int64: copy c is that of the ranks [copies[c],
+    copies[c + 1]), whose shares add up to its digest. Before the same steps as above. Returns DIVERGED if two copies
+    differ.
+    """
+    if clock[STEP] % every != 0:
+        return 0
+    for copy in range(copies.shape[0] - 1):
+        total = np.uint64(0)
+        for rank in range(copies[copy], copies[copy + 1]):
+            total += digests[rank]
+        if copy > 0 and total != agreed[1]:
+            return DIVERGED
+        agreed[1] = total
+    agreed[0] = clock[STEP]
+    return 0
