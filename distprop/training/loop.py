@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -17,6 +18,7 @@ from distprop.comm.shards import owned_shards
 from distprop.config.run import Config
 from distprop.data.dataset import Dataset
 from distprop.data.encoding import Encoding
+from distprop.data.open_source import rows_text
 from distprop.errors import CheckpointError, Interrupted, NonFiniteError
 from distprop.network.initializers import initialize
 from distprop.network.layout import Layout
@@ -26,6 +28,7 @@ from distprop.training.evaluation import Evaluation, Evaluator
 from distprop.training.guards import agree, hexadecimal, ingredients
 from distprop.training.minibatch import Minibatches
 from distprop.training.model import Model, make_model
+from distprop.training.non_finite import CURE, explanation
 from distprop.training.optimizers import Updater
 from distprop.training.schedules import LearningRate
 from distprop.training.step import MOST_STEPS, Step, StepsResult
@@ -180,8 +183,7 @@ class Training:
         name = checkpoint.not_finite()
         if name:
             raise NonFiniteError(
-                f"not finite after step {self.progress.step}: {name}; nothing of this state is saved; "
-                "lower optimizer.learning_rate, set optimizer.clip_norm, or standardise the features"
+                f"not finite after step {self.progress.step}: {name}; nothing of this state is saved; {CURE}"
             )
         return checkpoint
 
@@ -237,10 +239,15 @@ class Training:
         sums = before.loss, before.correct, before.weight
         wishes = self._observer.wish(before, steps)
         timeline = self._timeline
-        result = self._step.run(
-            before.epoch, before.minibatch, before.step, rates, sums, wishes, self._wanted_steps,
-            timeline.add if timeline else None,
-        )  # fmt: skip
+        try:
+            result = self._step.run(
+                before.epoch, before.minibatch, before.step, rates, sums, wishes, self._wanted_steps,
+                timeline.add if timeline else None,
+            )  # fmt: skip
+        except NonFiniteError as error:  # on all ranks alike
+            samples = self._minibatches.samples(before.minibatch)
+            origin = explanation(self._step, samples, self._comm, partial(rows_text, self._config.data))
+            raise NonFiniteError(f"{error}; {origin}") from None
         self._patience = result.patience
         self._wanted_steps = int(min(max(RUN_S * steps / (time.perf_counter() - begin), 1), MOST_STEPS))
         loss, correct, weight = result.sums

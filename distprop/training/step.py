@@ -66,6 +66,21 @@ class StepsResult:
     digest: tuple[int, int] | None = None  # of the parameters, and after how many steps, if it was taken
 
 
+@dataclass(frozen=True)
+class Leftovers:
+    """What a rank's last pass over a minibatch leaves: N rows.
+
+    indices (N,): the rows of the training data; losses (N,); matrices: name, kind and array (N, ...) of all values and
+    gradients, see Buffers; earlier: the rows of the training data that this rank's passes before it had.
+    """
+
+    program: Program
+    indices: npt.NDArray[np.int64]
+    losses: Array
+    matrices: list[tuple[str, str, Array]]
+    earlier: npt.NDArray[np.int64]
+
+
 class Step:
     """Everything that lives across steps: the flat vectors, the buffers and the tapes bound to them."""
 
@@ -157,6 +172,21 @@ class Step:
             done, done * samples, (loss_sum, correct_sum, weight_sum), weight, loss, norm, all_wishes,
             int(exchange.all_words[0, PATIENCE]), exchange.all_words[:, NANOSECONDS] * 1e-9, self.digests.after(step),
         )  # fmt: skip
+
+    def leftovers(self, samples: int) -> Leftovers:
+        """Of the last minibatch, which had so many samples."""
+        rows, program, indices = (
+            self._rows(samples, self._runs[-1]),
+            self._programs[samples][-1],
+            self.minibatches.indices,
+        )
+        count, begin = rows.stop - rows.start, self._rows(samples, self._runs[0]).start
+        matrices = self._buffers.matrices(count)
+        return Leftovers(program, indices[rows], self._losses[:count], matrices, indices[begin : rows.start])
+
+    def reduced(self) -> list[tuple[slice, Array]]:
+        """This rank's slices of the last gradient, with their places."""
+        return [(own, self._gradient_of(b, slice(None))) for b, own in enumerate(self.exchange.owned)]
 
     def _rows(self, samples: int, run: Node) -> slice:
         """The rows of a run of shards in a minibatch of so many samples."""
@@ -277,7 +307,5 @@ class Step:
 def _non_finite(epoch: int, number: int, step: int, loss: float, weight: float, norm: float) -> str:
     mean = loss / weight if weight else loss
     return (
-        f"not finite at step {step + 1} (epoch {epoch + 1}, minibatch {number + 1}): "
-        f"loss {mean}, gradient norm {norm}; "
-        "lower optimizer.learning_rate, set optimizer.clip_norm, or standardise the features"
+        f"not finite at step {step + 1} (epoch {epoch + 1}, minibatch {number + 1}): loss {mean}, gradient norm {norm}"
     )
