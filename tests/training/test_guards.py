@@ -64,9 +64,9 @@ def test_every_flipped_bit_and_every_exchange_of_two_elements_changes_the_digest
 
 
 class Flips:
-    """Flips a bit of the parameters that one rank sees, after so many steps, before they are used again."""
+    """Flips a bit of the parameters after so many steps: in the part whose digest one rank is about to compute."""
 
-    def __init__(self, monkeypatch, rank, steps_done, place=7, bit=20):
+    def __init__(self, monkeypatch, rank, steps_done, place=None, bit=20):
         original = Step._calls
 
         def calls(step, samples):
@@ -77,7 +77,8 @@ class Flips:
 
             def flip():
                 if step._clock[STEP] == steps_done:
-                    step.exchange.params.view(np.uint32)[place] ^= np.uint32(1 << bit)
+                    at = step.exchange.part.start if place is None else place
+                    step.exchange.params.view(np.uint32)[at] ^= np.uint32(1 << bit)
 
             return [*made[:at], Call(flip, (), "flip"), *made[at:]]
 
