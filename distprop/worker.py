@@ -2,6 +2,7 @@
 
     python -m distprop.worker RUN        started by the launcher, once for each rank
     python -m distprop.worker RUN N      compiles what N ranks on this machine will call, started before them
+    python -m distprop.worker FOLDER replay    computes a window of another run again, which is described in the folder
     mpirun -n 4 distprop train CONFIG    under somebody else's mpirun: the ranks make the run directory themselves
 
 What is wrong with configuration or data is found before MPI is initialised, so that such an error can't leave ranks
@@ -24,12 +25,14 @@ from distprop.config import load_config, resolve, write_config
 from distprop.config.run import Config
 from distprop.data.fit import fitting_graph
 from distprop.environment import launched, rank_by_environment
-from distprop.errors import DistpropError, Interrupted, UsageError, out_of_memory
+from distprop.errors import DisagreementError, DistpropError, Interrupted, UsageError, out_of_memory
 from distprop.paths import cache_folder
 from distprop.report import epoch_line
 from distprop.run_directory import RunDirectory
+from distprop.training.guards import agree, ingredients
 from distprop.training.observer import RunObserver
-from distprop.training.run import Material, prepared_material, rehearse, train_run
+from distprop.training.replay import replay
+from distprop.training.run import Material, made_of, prepared_material, rehearse, train_run
 
 LATE_S = 5.0  # after which a rank other than 0 tells an error that rank 0 would have told too
 
@@ -40,6 +43,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         config = load_config(run.config, check_files=False)
         material = prepared_material(config)
+        if arguments[1:] == ["replay"]:
+            return _replay(run, config, material)
         if arguments[1:]:
             rehearse(config, material, ranks=int(arguments[1]), one_machine=True)
             return 0
@@ -56,8 +61,9 @@ def train(config: Path, overrides: Sequence[str], run: Path | None) -> int:
         fitting_graph(resolved.network, material.encoding)
     comm = _world()
     try:
+        agree(comm, ingredients(made_of(resolved, material)))
         check_ranks(comm.size, resolved.training.shards or 1)
-    except UsageError as error:  # on every rank alike, so all of them leave without an abort
+    except (UsageError, DisagreementError) as error:  # on every rank alike, so all of them leave without an abort
         if comm.rank == 0:
             print(error, file=sys.stderr, flush=True)
         return error.exit_code
@@ -100,6 +106,17 @@ def _work(run: RunDirectory, config: Config, material: Material) -> int:
             _say(comm, f"{error}; continue with: distprop resume {run.path}")
             return error.exit_code
     _say(comm, f"model   {run.model}\ndigest  {outcome.model.digest()}")
+    return 0
+
+
+def _replay(folder: RunDirectory, config: Config, material: Material) -> int:
+    comm = _world()
+    with _stacks_in(folder.log(comm.rank)):
+        try:
+            replay(folder, config, material, comm)
+        except Interrupted as error:
+            comm.barrier()
+            return error.exit_code
     return 0
 
 

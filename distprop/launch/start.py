@@ -1,22 +1,29 @@
 """Starts a run: reads the configuration, prepares the data, places the ranks, shows the result."""
 
+import json
 import os
+import shutil
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distprop.environment import LAUNCHED
-from distprop.errors import UsageError
+from distprop.errors import Interrupted, ReplayError, UsageError
 from distprop.launch.command import RANK_VARIABLES, Command, mpirun_command
 from distprop.launch.cores import available_cores
 from distprop.launch.hosts import Place, parse_hostfile, parse_hosts
 from distprop.launch.machine import allocated_nodes, this_machine
 from distprop.launch.mpi import find_mpi
-from distprop.launch.progress import Progress
-from distprop.launch.run import finish, supervise
+from distprop.launch.progress import Progress, Quiet
+from distprop.launch.run import KilledError, RunFailedError, finish, supervise
 from distprop.paths import kernel_folder
+from distprop.replay import compare, replay_object, table, window_of
 from distprop.report import COMPILING, counted, duration, tell
 from distprop.run_directory import RunDirectory, next_free
 
@@ -63,13 +70,59 @@ def resume(folder: Path, place: Place, *, dry_run: bool = False) -> int:
     return _launch(run, place, config, _prepare(config))
 
 
+def replay(folder: Path, steps: tuple[int, int], place: Place, *, as_json: bool) -> int:
+    """Compute a window of a run again and print how its digests compare. ReplayError if one differs."""
+    from distprop.config import load_config, write_config
+
+    run = RunDirectory.open(folder)
+    window, config = window_of(run, *steps), load_config(run.config)
+    place, prepared = complete(place, config), _prepare(config)
+    progress = Quiet() if as_json else Progress()
+    progress.note(f"{run.path}, steps {window.first} to {window.last}: {counted(place.ranks or 1, 'rank')}")
+    with run.held(), _folder_beside(run) as again:
+        window.write(again.path)
+        write_config(replace(config, training=replace(config.training, timeline=None)), again.config)
+        _compile(again, place, config, prepared, progress.note)
+        supervise(rank_command(place, again.path, "replay"), again, progress)
+        found = compare(window, again)
+    print(json.dumps(replay_object(window, found)) if as_json else table(found))
+    different = [one for one in found if not one.same]
+    if different:
+        raise ReplayError(
+            f"{run.path}: {len(different)} of {counted(len(found), 'digest')} are not those that were recorded, "
+            f"from {different[0].what} on"
+        )
+    return 0
+
+
+@contextmanager
+def _folder_beside(run: RunDirectory) -> Iterator[RunDirectory]:
+    """A folder for ranks, in that of the run: all hosts see it. It stays if only its logs can explain a failure."""
+    folder = RunDirectory(Path(tempfile.mkdtemp(prefix="replay-", dir=run.path)))
+    folder.logs.mkdir()
+    unexplained = False
+    try:
+        yield folder
+    except (Interrupted, KilledError) as error:
+        raise type(error)(f"replay stopped; {run.path} is as it was") from None
+    except RunFailedError as error:
+        unexplained = error.exit_code == RunFailedError.exit_code
+        raise
+    finally:
+        if not unexplained:
+            shutil.rmtree(folder.path)
+
+
 def _prepare(config: "Config") -> "Prepared":
     """Data are read here, before ranks start, so that what is wrong with them or the network for them is said."""
-    from distprop.data.fit import fitting_graph
+    from distprop.data.dataset import Dataset
+    from distprop.data.fit import check_targets, fitting_graph
+    from distprop.data.open_source import rows_text
     from distprop.data.prepare import prepare
 
     prepared = prepare(config.data, config.seed, config.dtype)
     fitting_graph(config.network, prepared.encoding)
+    check_targets(config.network.loss, Dataset.open(prepared.training), partial(rows_text, config.data))
     return prepared
 
 
@@ -79,14 +132,20 @@ def _launch(run: RunDirectory, place: Place, config: "Config", prepared: "Prepar
     _warn_if_crowded(place)
     tell(f"{run.path}: {counted(place.ranks or 1, 'rank')}")
     with run.held():
-        if not _compiled(place, config, prepared):
-            tell(COMPILING)
-            processes = min(place.ranks or 1, available_cores().budget, MOST_COMPILERS)
-            finish(compiling_command(place, run.path), run, processes)
+        _compile(run, place, config, prepared, tell)
         progress = Progress()
         status = supervise(command, run, progress)
     progress.note(summary(run, status, time.monotonic() - began))
     return 0
+
+
+def _compile(
+    run: RunDirectory, place: Place, config: "Config", prepared: "Prepared", say: Callable[[str], None]
+) -> None:
+    if not _compiled(place, config, prepared):
+        say(COMPILING)
+        processes = min(place.ranks or 1, available_cores().budget, MOST_COMPILERS)
+        finish(compiling_command(place, run.path), run, processes)
 
 
 def _compiled(place: Place, config: "Config", prepared: "Prepared") -> bool:
@@ -119,9 +178,9 @@ def complete(place: Place, config: "Config") -> Place:
     return Place(ranks, hosts)
 
 
-def rank_command(place: Place, folder: Path) -> Command:
+def rank_command(place: Place, folder: Path, *what: str) -> Command:
     """The command that starts the ranks of the run in `folder`."""
-    return _mpirun(place, [*WORKER, str(folder.resolve())])
+    return _mpirun(place, [*WORKER, str(folder.resolve()), *what])
 
 
 def compiling_command(place: Place, folder: Path) -> Command:

@@ -122,7 +122,7 @@ class Checkpoints:
         for path in generations(self.path):
             try:
                 return self.read(path.name, config), problems
-            except _OtherRunError:
+            except OtherRunError:
                 raise
             except CheckpointError as error:
                 problems.append(str(error))
@@ -134,7 +134,8 @@ class Checkpoints:
         """One checkpoint. Raises CheckpointError unless every bit of it is as written, for this configuration."""
         checkpoint = read_checkpoint(self.path / name)
         if checkpoint.config != config:
-            raise _OtherRunError(f"{self.path / name}: made with {_other(checkpoint.config, config)}; start a new run")
+            other = _other(checkpoint.config, config)
+            raise OtherRunError(f"{self.path / name}: made with {other}; bring that back, or start a new run")
         self._good.add(name)
         return checkpoint
 
@@ -143,7 +144,7 @@ class Checkpoints:
         remove_leftovers(self.path, GENERATION.pattern)
 
 
-class _OtherRunError(CheckpointError):
+class OtherRunError(CheckpointError):
     """A checkpoint that is whole, but belongs to something else."""
 
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 from distprop.comm.communicator import Communicator
 from distprop.comm.threads import run_ranks
@@ -12,12 +13,15 @@ from distprop.config import config_digest
 from distprop.config.run import Config
 from distprop.data.dataset import Dataset
 from distprop.data.encoding import Encoding
+from distprop.data.fit import check_targets
+from distprop.data.open_source import rows_text
 from distprop.data.prepare import prepare
 from distprop.errors import CheckpointError, Interrupted, NonFiniteError
 from distprop.kernels.jit import kernel_cache
 from distprop.manifest import sum_of
 from distprop.run_directory import RunDirectory, age_of, generations
 from distprop.training.checkpoint import NONE_LEFT, Checkpoint
+from distprop.training.guards import agree, ingredients
 from distprop.training.loop import Outcome, Silent, Training
 from distprop.training.observer import RunObserver
 
@@ -36,14 +40,22 @@ def prepared_material(config: Config) -> Material:
     """The data that a resolved configuration names, prepared if they aren't yet. Raises DataError."""
     prepared = prepare(config.data, config.seed, config.dtype)
     validation = Dataset.open(prepared.validation) if prepared.validation else None
-    return Material(Dataset.open(prepared.training), validation, prepared.encoding, prepared.digest)
+    data = Dataset.open(prepared.training)
+    check_targets(config.network.loss, data, partial(rows_text, config.data))
+    return Material(data, validation, prepared.encoding, prepared.digest)
+
+
+def made_of(config: Config, material: Material) -> str:
+    """What tells a model from others, before it is trained: digests of the configuration and of the data."""
+    return f"{config_digest(config)} {material.digest}"
 
 
 def train_run(
     run: RunDirectory, config: Config, material: Material, comm: Communicator, observer: RunObserver
 ) -> Outcome:
     """Train what is left of a run and save its model. Raises Interrupted after a checkpoint if asked to stop."""
-    digest = f"{config_digest(config)} {material.digest}"
+    digest = made_of(config, material)
+    agree(comm, ingredients(digest))  # before anything is made of what may differ
     compile_kernels(config, material, comm, observer.compiling)
     training = Training(config, comm, material.data, material.validation, material.encoding, observer, digest)
     checkpoint = agreed_checkpoint(run, digest, comm, observer)
