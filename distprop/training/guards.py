@@ -106,7 +106,10 @@ class Digests:
     def compute(self) -> Call:
         """This rank's part. All parameters must have arrived, and nobody may have begun to update them."""
         arguments = (self._mine, self._values, self._first, self._clock, self.every)
-        return Call(digest_sometimes, arguments, f"digest of parameters, every {self.every} steps", "update")
+        text = f"digest of parameters, every {self.every} steps"
+        return Call(
+            digest_sometimes, arguments, text, "forward"
+        )  # as its neighbours: to take the time costs more than it
 
     def compare(self) -> Call:
         """After the ranks know each other's words. Ends the tape on all ranks if two copies differ."""
