@@ -80,6 +80,26 @@ def test_a_mistake_is_told_within_3_seconds(config: str, rows: str, tmp_path: Pa
     assert min(seconds) < LIMIT_S
 
 
+def test_rows_that_overflow_in_a_layer_end_all_ranks_in_one_line_that_names_their_lines(
+    tmp_path: Path, distprop: Run
+) -> None:
+    huge = "3e38,3e38,a\n"  # fit float32, but no sum of them does
+    config = CONFIG.replace("{ type", '{ type = "dense", units = 8, activation = "relu" }, { type', 1)
+    code, said = attempt(config + "shuffle = false\n", ROWS.replace("3,3,a\n", huge, 1), tmp_path, distprop)
+    assert code == 5 and said.count("\n") == 1
+    line = 1 + ROWS.splitlines().index("3,3,a")
+    assert "not finite at step 1 (epoch 1, minibatch 1): loss " in said
+    assert f": the output of dense_1 for line {line} of {tmp_path / 'train.csv'}, the gradient of dense_2" in said
+
+
+def test_targets_that_are_no_probabilities_are_told_with_their_line(tmp_path: Path, distprop: Run) -> None:
+    config = CONFIG.replace("softmax_cross_entropy", "binary_cross_entropy").replace("units = 3", "units = 1")
+    rows = "x,y,target\n" + "".join(f"{n % 7},{n % 5},{n / 60}\n" for n in range(50)) + "1,2,1.5\n"
+    code, said = attempt(config.replace('"train.csv"', '"train.csv"\ntarget_kind = "values"'), rows, tmp_path, distprop)
+    assert code == 3 and said.count("\n") == 1 and not (tmp_path / "runs").exists()
+    assert f"line 52 of {tmp_path / 'train.csv'}: a target of 1.5 is no probability" in said
+
+
 def test_a_mistake_that_only_the_ranks_can_see_is_told_once(tmp_path: Path, distprop: Run) -> None:
     (tmp_path / "train.csv").write_text(ROWS)
     (tmp_path / "broken.toml").write_text(CONFIG.replace("units = 3", "units = 4"))
