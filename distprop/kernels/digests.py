@@ -40,21 +40,21 @@ def slice_digest(digest, values, first):
 
 
 @kernel
-def digest_sometimes(digest, values, first, clock, every):
-    """The same, before the steps that are multiples of `every`; else nothing."""
-    if clock[STEP] % every == 0:
+def digest_when_due(digest, values, first, clock, due):
+    """The same, when due[0] steps have been done; else nothing."""
+    if clock[STEP] == due[0]:
         slice_digest(digest, values, first)
 
 
 @kernel
-def compare_copies(agreed, digests, copies, clock, every):
+def compare_copies(agreed, due, digests, copies, clock, every):
     """agreed (2,) uint64 = the number of steps done, and the digest of the parameters that all copies have then.
 
     digests (size,) uint64: every rank's share; copies (C + 1,) int64: copy c is that of the ranks [copies[c],
-    copies[c + 1]), whose shares add up to its digest. Before the same steps as above. Returns DIVERGED if two copies
-    differ.
+    copies[c + 1]), whose shares add up to its digest. When due, as above; then the next one is, `every` steps later.
+    Returns DIVERGED if two copies differ.
     """
-    if clock[STEP] % every != 0:
+    if clock[STEP] != due[0]:
         return 0
     for copy in range(copies.shape[0] - 1):
         total = np.uint64(0)
@@ -64,4 +64,5 @@ def compare_copies(agreed, digests, copies, clock, every):
             return DIVERGED
         agreed[1] = total
     agreed[0] = clock[STEP]
+    due[0] += every
     return 0

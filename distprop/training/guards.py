@@ -17,7 +17,7 @@ from distprop.comm.communicator import Communicator
 from distprop.comm.exchange import Exchange
 from distprop.comm.texts import everyones
 from distprop.errors import DisagreementError
-from distprop.kernels.digests import compare_copies, digest_sometimes, slice_digest
+from distprop.kernels.digests import compare_copies, digest_when_due, slice_digest
 from distprop.kernels.tape import Call
 from distprop.network.program import Array
 from distprop.paths import kernel_sources
@@ -101,19 +101,23 @@ class Digests:
         self._mine = exchange.words.view(np.uint64)[DIGEST : DIGEST + 1]
         self._everyones = exchange.all_words.view(np.uint64)[:, DIGEST]
         self._copies = np.array([copy.start for copy in exchange.copies] + [exchange.copies[-1].stop])
+        self._due = np.zeros(1, np.int64)
         self.agreed = np.zeros(2, np.uint64)
+
+    def begin(self, step: int) -> None:
+        """The next step is number `step`, from 0: digests are due in those that are multiples of `every`."""
+        self._due[0] = -(-step // self.every) * self.every
 
     def compute(self) -> Call:
         """This rank's part. All parameters must have arrived, and nobody may have begun to update them."""
-        arguments = (self._mine, self._values, self._first, self._clock, self.every)
+        arguments = (self._mine, self._values, self._first, self._clock, self._due)
         text = f"digest of parameters, every {self.every} steps"
-        return Call(
-            digest_sometimes, arguments, text, "forward"
-        )  # as its neighbours: to take the time costs more than it
+        # Its time counts as that of its neighbours: the clock would cost more than the call.
+        return Call(digest_when_due, arguments, text, "forward")
 
     def compare(self) -> Call:
         """After the ranks know each other's words. Ends the tape on all ranks if two copies differ."""
-        arguments = (self.agreed, self._everyones, self._copies, self._clock, self.every)
+        arguments = (self.agreed, self._due, self._everyones, self._copies, self._clock, self.every)
         return Call(compare_copies, arguments, "digests of all copies agree?", "update")
 
     def after(self, step: int) -> tuple[int, int] | None:

@@ -154,6 +154,7 @@ class Step:
             self._tapes[samples] = Tape(self._calls(samples))
         clock[EPOCH], clock[STEP], clock[FIRST], clock[DONE] = epoch, step, first, 0
         self._rates[: len(rates)], self._sums[:] = rates, sums
+        self.digests.begin(step)
         exchange.words[[WISHES, PATIENCE]] = wishes, patience
         exchange.words[NANOSECONDS] = [int(seconds * 1e9) for seconds in self.seconds.values()]
         code = self._tapes[samples].run(len(rates), exchange.waiting, record)
