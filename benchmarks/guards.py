@@ -1,8 +1,8 @@
 """What the digests of the parameters cost: python benchmarks/guards.py [--rounds 9] [--quick] [--json FILE]
 
 One rank, Adam, the networks of steps.py. Every log_every steps (100 by default) a digest of the parameters is computed
-and compared; in all other steps two calls find that there is nothing to do. They are measured as machine code, as in a
-step, and in turns with whole steps, by the processor's time: others may be busy on the machine.
+compared where there are several copies; in all other steps a call finds that there is nothing to do. Both are measured
+as machine code, as in a step, and in turns with whole steps, by the processor's time: others may use the machine.
 """
 
 import time
@@ -26,8 +26,8 @@ from distprop.training.step import StepsResult
 EVERY = Training().log_every
 REPEATS, MANY, LEAST_S = 1000, 50, 0.3
 ABOUT = (
-    "Microseconds of a step, of a digest with its comparison, and of these two calls when no digest is due; the share "
-    f"is that of one digest and {EVERY - 1} times the other calls in {EVERY} steps. Median over rounds, and the range "
+    "Microseconds of a step, of a digest, and of the call when no digest is due; the share is that of one digest and "
+    f"{EVERY - 1} times the call that does nothing in {EVERY} steps. Median over rounds, and the range "
     "of their middle half."
 )
 
@@ -63,7 +63,7 @@ def calls_us(training: loop.Training, is_due: bool) -> float:
     """The calls of the digest, as a tape of their own, in which there are many of them when they are short."""
     step, times = training._step, 1 if is_due else MANY
     digests = Digests(step.exchange, 0, step._clock)  # every 0 steps: the next one is due at once
-    tape = Tape([digests.compute()] * times + [digests.compare()] * times)
+    tape = Tape([digests.compute(), *digests.compare()] * times)
     step._clock[STEP] = 0 if is_due else 1
     tape.run(REPEATS)
     begin = time.process_time()

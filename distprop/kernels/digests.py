@@ -40,29 +40,28 @@ def slice_digest(digest, values, first):
 
 
 @kernel
-def digest_when_due(digest, values, first, clock, due):
-    """The same, when due[0] steps have been done; else nothing."""
+def digest_when_due(digest, values, first, clock, due, every):
+    """The same when due[0] steps have been done; then the next one is due `every` steps later. Else nothing."""
     if clock[STEP] == due[0]:
         slice_digest(digest, values, first)
+        due[0] += every
 
 
 @kernel
-def compare_copies(agreed, due, digests, copies, clock, every):
-    """agreed (2,) uint64 = the number of steps done, and the digest of the parameters that all copies have then.
+def compare_copies(digests, copies, clock, due, every):
+    """In a step in which digests were computed: DIVERGED if copies of the parameters have different ones, else 0.
 
     digests (size,) uint64: every rank's share; copies (C + 1,) int64: copy c is that of the ranks [copies[c],
-    copies[c + 1]), whose shares add up to its digest. When due, as above; then the next one is, `every` steps later.
-    Returns DIVERGED if two copies differ.
+    copies[c + 1]), whose shares add up to its digest.
     """
-    if clock[STEP] != due[0]:
+    if clock[STEP] + every != due[0]:
         return 0
+    same = np.uint64(0)
     for copy in range(copies.shape[0] - 1):
         total = np.uint64(0)
         for rank in range(copies[copy], copies[copy + 1]):
             total += digests[rank]
-        if copy > 0 and total != agreed[1]:
+        if copy > 0 and total != same:
             return DIVERGED
-        agreed[1] = total
-    agreed[0] = clock[STEP]
-    due[0] += every
+        same = total
     return 0

@@ -92,7 +92,7 @@ def ranks_text(ranks: Sequence[int]) -> str:
 class Digests:
     """Digests of the parameters: 64 bits, the same on any number of ranks.
 
-    agreed (2,) uint64: the last number of steps done after which all copies were compared, and their digest then.
+    agreed: the last number of steps done after which all ranks or copies were compared.
     """
 
     def __init__(self, exchange: Exchange, every: int, clock: Array) -> None:
@@ -100,9 +100,7 @@ class Digests:
         self._values, self._first = exchange.params[exchange.part], exchange.part.start
         self._mine = exchange.words.view(np.uint64)[DIGEST : DIGEST + 1]
         self._everyones = exchange.all_words.view(np.uint64)[:, DIGEST]
-        self._copies = np.array([copy.start for copy in exchange.copies] + [exchange.copies[-1].stop])
-        self._due = np.zeros(1, np.int64)
-        self.agreed = np.zeros(2, np.uint64)
+        self._due, self.agreed = np.zeros(1, np.int64), 0
 
     def begin(self, step: int) -> None:
         """The next step is number `step`, from 0: digests are due in those that are multiples of `every`."""
@@ -110,20 +108,30 @@ class Digests:
 
     def compute(self) -> Call:
         """This rank's part. All parameters must have arrived, and nobody may have begun to update them."""
-        arguments = (self._mine, self._values, self._first, self._clock, self._due)
+        arguments = (self._mine, self._values, self._first, self._clock, self._due, self.every)
         text = f"digest of parameters, every {self.every} steps"
         # Its time counts as that of its neighbours: the clock would cost more than the call.
         return Call(digest_when_due, arguments, text, "forward")
 
-    def compare(self) -> Call:
+    def compare(self) -> list[Call]:
         """After the ranks know each other's words. Ends the tape on all ranks if two copies differ."""
-        arguments = (self.agreed, self._due, self._everyones, self._copies, self._clock, self.every)
-        return Call(compare_copies, arguments, "digests of all copies agree?", "update")
+        copies = self._exchange.copies
+        if len(copies) == 1:
+            return []
+        bounds = np.array([copy.start for copy in copies] + [copies[-1].stop])
+        arguments = (self._everyones, bounds, self._clock, self._due, self.every)
+        return [Call(compare_copies, arguments, "digests of all copies agree?", "update")]
 
-    def after(self, step: int) -> tuple[int, int] | None:
-        """Steps done and digest of the last comparison, if it is not older than `step`."""
-        done, digest = self.agreed.tolist()
-        return (done, digest) if done >= step and done % self.every == 0 else None
+    def during(self, step: int, count: int) -> tuple[int, int] | None:
+        """The last digest of `count` steps from number `step` on: after how many steps, and what it was."""
+        done = (step + count - 1) // self.every * self.every
+        if done < step:
+            return None
+        self.agreed = done
+        return done, self._of(self._exchange.copies[0])
+
+    def _of(self, copy: range) -> int:
+        return int(self._everyones[copy.start : copy.stop].sum(dtype=np.uint64))
 
     def whole(self) -> int:
         """That of all parameters, as this rank sees them now."""
@@ -138,7 +146,7 @@ class Digests:
         digests: list[int] = all_of_them[:, 0].tolist()
         if len(set(digests)) > 1:
             raise DisagreementError(self._text(step, *self._groups(digests)))
-        self.agreed[0], self.agreed[1] = step, digests[0]
+        self.agreed = step
         return digests[0]
 
     def _groups(self, digests: list[int]) -> tuple[Sequence[Sequence[int]], list[int]]:
@@ -150,9 +158,8 @@ class Digests:
 
     def diverged(self, step: int) -> DisagreementError:
         """What to raise, after `settle`, where the tape has ended because copies differ after `step` steps."""
-        parts = [self._everyones[copy.start : copy.stop] for copy in self._exchange.copies]
-        digests = [int(part.sum(dtype=np.uint64)) for part in parts]
-        return DisagreementError(self._text(step, self._exchange.copies, digests))
+        copies = self._exchange.copies
+        return DisagreementError(self._text(step, copies, [self._of(copy) for copy in copies]))
 
     def _text(self, step: int, copies: Sequence[Sequence[int]], digests: Sequence[int]) -> str:
         usual = _majority(digests)
@@ -161,7 +168,7 @@ class Digests:
         others = "" if usual is None else f", the others have {hexadecimal(usual)}"
         return (
             f"the parameters differ after step {step}: by their digests, {what}{others}; they were the same after step "
-            f"{self.agreed[0]}; nothing of this state is saved; suspect the memory of these ranks' machine"
+            f"{self.agreed}; nothing of this state is saved; suspect the memory of these ranks' machine"
         )
 
 

@@ -220,7 +220,7 @@ class Training:
         self._comm.barrier()  # the parameters may be shared: now nobody writes them any more
         digest, step = self._step.digests.whole(), self.progress.step
         agree(self._comm, ingredients(self._digest) | {"step": str(step), "parameters": hexadecimal(digest)})
-        self._step.digests.agreed[0] = step
+        self._step.digests.agreed = step
 
     def _train_epoch(self) -> None:
         """The steps that are left of the present epoch."""

@@ -165,13 +165,15 @@ class Step:
             raise NonFiniteError(_non_finite(epoch, number + done, step + done, loss, weight, norm))
         if code == DIVERGED:
             exchange.settle()
+            self.digests.during(step, done)
             raise self.digests.diverged(step + done)
         assert code == 0, f"a kernel has failed at step {step + done + 1}"
         all_wishes = int(np.bitwise_or.reduce(exchange.all_words[:, WISHES]))
         loss_sum, correct_sum, weight_sum = self._sums.tolist()
         return StepsResult(
             done, done * samples, (loss_sum, correct_sum, weight_sum), weight, loss, norm, all_wishes,
-            int(exchange.all_words[0, PATIENCE]), exchange.all_words[:, NANOSECONDS] * 1e-9, self.digests.after(step),
+            int(exchange.all_words[0, PATIENCE]), exchange.all_words[:, NANOSECONDS] * 1e-9,
+            self.digests.during(step, done),
         )  # fmt: skip
 
     def leftovers(self, samples: int) -> Leftovers:
@@ -228,13 +230,13 @@ class Step:
         if updater.clips_norm:
             calls += exchange.backward(after)
             calls += [call for bucket in self._buckets for call in self._reduced(bucket)]
-            calls += [*exchange.agree(), self.digests.compare(), check, *prepare]
+            calls += [*exchange.agree(), *self.digests.compare(), check, *prepare]
             parts = [(bucket, part) for bucket in self._buckets for part in self._parts(bucket)]
             calls += [call for bucket, part in parts for call in self._update(bucket, part)]
             calls += exchange.share()
         else:
             update = partial(self._reduced, updates=True)
-            calls += [*prepare, *exchange.backward_and_update(after, update), self.digests.compare(), check]
+            calls += [*prepare, *exchange.backward_and_update(after, update), *self.digests.compare(), check]
         arguments = (self._sums, self._clock, exchange.totals, minibatches.total_weight, samples)
         return [*calls, Call(finish_step, arguments, "sums += loss, correct, weight", "update")]
 
