@@ -43,6 +43,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "resident": Benchmark(),
     "checkpoint": Benchmark(),
     "guards": Benchmark(),
+    "restart": Benchmark(),
     "memory": Benchmark(),
     "data": Benchmark(),
 }

@@ -26,6 +26,7 @@ AGENT = f"""#!/bin/sh
 # Stands for ssh: runs a command, given as ssh takes it, on a host of this machine.
 host=$1
 shift
+ip -n "$host" link show dev eth0 up | grep -q eth0 || exit 255  # its cable is out
 exec ip netns exec "$host" unshare --uts sh -c '{ENTER}' "$host" sh -c "$*"
 """
 
@@ -50,6 +51,10 @@ class Hosts:
     def processes(self, name: str) -> list[int]:
         """The processes that run on a host."""
         return _processes(name)
+
+    def cut(self, name: str) -> None:
+        """Take a host's link down."""
+        _run("ip", "-n", name, "link", "set", "eth0", "down")
 
 
 def missing() -> str | None:

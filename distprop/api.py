@@ -20,15 +20,15 @@ from distprop.comm.communicator import Communicator
 from distprop.comm.serial import Serial
 from distprop.config import resolve, write_config
 from distprop.config.data import Data
-from distprop.config.losses import Loss
+from distprop.config.losses import BinaryCrossEntropy, Loss
 from distprop.config.optimizers import Adam, Optimizer
 from distprop.config.run import Checkpoint, Config, DataType, EarlyStopping, Network, Training
 from distprop.config.schedules import Constant, Schedule
 from distprop.data import dataset
 from distprop.data.encoding import Encoding
-from distprop.data.fit import check_targets
+from distprop.data.fit import row_outside_0_and_1
 from distprop.environment import rank_by_environment
-from distprop.errors import Interrupted, UsageError
+from distprop.errors import DataError, Interrupted, UsageError
 from distprop.inspection import evaluate_on, open_model
 from distprop.report import epoch_line
 from distprop.run_directory import RunDirectory
@@ -65,7 +65,14 @@ class Dataset:
     ) -> tuple[dataset.Dataset, Encoding]:
         """Checked arrays and how they are encoded; as the training data are, if their encoding is given."""
         kind = self.kind or dataset.target_kind(self.y, loss)
-        return dataset.Dataset.from_arrays(self.x, self.y, self.weights, kind, dtype, encoding)
+        arrays, encoding = dataset.Dataset.from_arrays(self.x, self.y, self.weights, kind, dtype, encoding)
+        if isinstance(loss, BinaryCrossEntropy) and arrays.targets is not None:
+            row = row_outside_0_and_1(arrays.targets)
+            if row is not None:
+                raise DataError(
+                    f"y, row {row}: {loss.type} takes values from 0 to 1 (got {arrays.targets[row].tolist()})"
+                )
+        return arrays, encoding
 
 
 class Model:
@@ -243,7 +250,6 @@ def _check_kind(name: str, given: object, *kinds: type) -> None:
 
 def _material(data: Dataset, validation: Dataset | None, config: Config, needs_digest: bool) -> Material:
     arrays, encoding = data.encoded(config.dtype, config.network.loss)
-    check_targets(config.network.loss, arrays, lambda rows: f"y, row {rows[0]}")
     held_out = None if validation is None else validation.encoded(config.dtype, config.network.loss, encoding)[0]
     digest = hashlib.sha256(encoding.to_json().encode())
     for part in (arrays, held_out) if needs_digest else ():

@@ -116,7 +116,7 @@ def _add_training(commands: Commands) -> None:
     )
     resume.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
     _add_place(resume)
-    _add_dry_run(train, resume)
+    _add_launch(train, resume)
     again = _add(commands, "replay", _replay, "Compute steps of a run again, and compare digests of the parameters.")
     again.add_argument("run", type=Path, metavar="RUN", help="folder of the run, which stays as it is")
     again.add_argument(
@@ -124,10 +124,15 @@ def _add_training(commands: Commands) -> None:
     )
     again.add_argument("--json", action="store_true", help="print one JSON object")
     _add_place(again)
+    again.set_defaults(max_restarts=None, min_ranks=None)
 
 
-def _add_dry_run(*parsers: argparse.ArgumentParser) -> None:
+def _add_launch(*parsers: argparse.ArgumentParser) -> None:
     for parser in parsers:
+        parser.add_argument("--max-restarts", type=_count_or_none, metavar="N",
+                            help="how often ranks that have died or hung are started again (default: 3)")  # fmt: skip
+        parser.add_argument("--min-ranks", type=_count, metavar="N",
+                            help="how many must be left to go on when hosts are lost (default: 1)")  # fmt: skip
         parser.add_argument(
             "--dry-run", action="store_true", help="print the mpirun command that does the same, and stop"
         )
@@ -179,6 +184,10 @@ def _count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 1")
     return int(text)
+
+
+def _count_or_none(text: str) -> int:
+    return 0 if text == "0" else _count(text)
 
 
 def _steps(text: str) -> tuple[int, int]:
@@ -233,6 +242,8 @@ def _refuse_place(options: argparse.Namespace) -> None:
         "-n": options.ranks,
         "--hosts": options.hosts,
         "--hostfile": options.hostfile,
+        "--min-ranks": options.min_ranks,
+        "--max-restarts": options.max_restarts is not None,
         "--dry-run": options.dry_run,
     }
     for name, value in given.items():
@@ -243,9 +254,9 @@ def _refuse_place(options: argparse.Namespace) -> None:
 def _place(options: argparse.Namespace) -> Any:
     from distprop.launch.hosts import Place, parse_hostfile, parse_hosts
 
-    if options.hostfile:
-        return Place(options.ranks, parse_hostfile(options.hostfile))
-    return Place(options.ranks, parse_hosts(options.hosts) if options.hosts else ())
+    hosts = parse_hosts(options.hosts) if options.hosts else ()
+    hosts = parse_hostfile(options.hostfile) if options.hostfile else hosts
+    return Place(options.ranks, hosts, options.max_restarts, options.min_ranks)
 
 
 def _evaluate(options: argparse.Namespace) -> int:

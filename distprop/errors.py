@@ -36,7 +36,12 @@ class ConfigError(DistpropError):
 
 
 class DataError(DistpropError):
+    """One line, whatever names and values of a file are in it."""
+
     exit_code = 3
+
+    def __init__(self, text: str):
+        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in text))
 
 
 class CheckpointError(DistpropError):

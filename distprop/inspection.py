@@ -9,7 +9,7 @@ import numpy as np
 
 from distprop.comm.serial import Serial
 from distprop.comm.shards import shard_bounds
-from distprop.config import load_config, resolve
+from distprop.config import load_config, located, resolve
 from distprop.config.data import Arrays
 from distprop.config.run import Config
 from distprop.data.dataset import Dataset
@@ -111,7 +111,8 @@ def describe(path: Path) -> str:
     else:
         config = resolve(load_config(path), path.parent)
         encoding = encoding_of(config.data)
-    graph = fitting_graph(config.network, encoding)
+    with located(run.config if path.is_dir() else path):
+        graph = fitting_graph(config.network, encoding)
     layout = make_layout(graph)
     program = _program_of(config, graph, layout)
     lines = [*summary(encoding), "", *_table(graph, layout), "", "forward", *(f"  {call}" for call in program.forward)]

@@ -7,6 +7,7 @@
     checkpoints/        what a resumed run starts from, a folder each; see training/checkpoint.py
     model.safetensors   the trained model: of the best epoch if a validation number is monitored, else of the last
     failures/rank-N.json  why rank N ended, if it failed
+    incidents.jsonl     one JSON object for each time that ranks died or hung; incidents/N/ has their logs
     logs/               mpirun.log and rank-N.log
 
 Rank 0 writes its first status after a barrier behind which every rank handles SIGUSR1, so a launcher that sees a
@@ -21,6 +22,7 @@ import json
 import math
 import os
 import re
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -28,6 +30,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from distprop.config import write_config
+from distprop.config.run import Config
 from distprop.errors import UsageError
 from distprop.files import sync, written_whole
 
@@ -39,13 +43,17 @@ PHASES = ("starting", "compiling", "training", "stopped", "done")
 
 @dataclass(frozen=True)
 class Failure:
-    """Why one rank ended: `kind` is the exception's name, `text` its traceback, or one line for a DistpropError."""
+    """Why one rank ended: `kind` is the exception's name, `text` its traceback, or one line for a DistpropError.
+
+    may_pass: it isn't known that it would fail again if it were started again.
+    """
 
     rank: int
     kind: str
     text: str
     exit_code: int
     time: float
+    may_pass: bool
 
 
 @dataclass(frozen=True)
@@ -95,6 +103,14 @@ class RunDirectory:
             problem = "holds no run (no config.toml in it)" if path.is_dir() else "there is no such folder"
             raise UsageError(f"{path}: {problem}; give the folder of a run, such as runs/digits")
         return cls(path)
+
+    def begin(self, config: Config) -> None:
+        """Write the configuration of a new run. UsageError if it can't be written; then nothing of the run is left."""
+        try:
+            write_config(config, self.config)
+        except OSError as error:
+            shutil.rmtree(self.path, ignore_errors=True)
+            raise UsageError(f"{self.config}: {error.strerror}; choose another --run") from error
 
     @property
     def config(self) -> Path:
@@ -193,12 +209,12 @@ class RunDirectory:
             return None
         return status if status and "phase" in status else None
 
-    def write_failure(self, rank: int, kind: str, text: str, exit_code: int) -> None:
+    def write_failure(self, rank: int, kind: str, text: str, exit_code: int, *, may_pass: bool = False) -> None:
         """Record why this rank ends."""
         folder = self.path / "failures"
         folder.mkdir(exist_ok=True)
         record = {"rank": rank, "kind": kind, "text": text, "exit_code": exit_code, "time": time.time()}
-        write_whole(folder / f"rank-{rank}.json", json.dumps(record))
+        write_whole(folder / f"rank-{rank}.json", json.dumps(record | {"may_pass": may_pass}))
 
     def failures(self) -> list[Failure]:
         """All ranks' failures, the earliest first: later ones are mostly its consequences."""
@@ -206,6 +222,20 @@ class RunDirectory:
             json.loads(file.read_text(encoding="utf-8")) for file in (self.path / "failures").glob("rank-*.json")
         )
         return sorted((Failure(**record) for record in records), key=lambda failure: (failure.time, failure.rank))
+
+    def add_incident(self, kind: str, reason: str, *, restarted: bool) -> Path:
+        """Record that ranks have died or hung, and put their logs aside, where the returned folder is."""
+        incidents = self.path / "incidents"
+        incidents.mkdir(exist_ok=True)
+        folder = incidents / str(1 + sum(1 for _ in incidents.iterdir()))
+        folder.mkdir()
+        for log in self.logs.iterdir():
+            log.rename(folder / log.name)
+        status = self.read_status() or {}
+        record = {"time": time.time(), "kind": kind, "reason": reason, "step": status.get("step"), "logs": folder.name}
+        with (self.path / "incidents.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record | {"restarted": restarted}) + "\n")
+        return folder
 
     def clear_outcome(self) -> None:
         """Forget the status and failures of an earlier start, so that what is there later belongs to this one."""

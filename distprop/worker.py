@@ -15,17 +15,22 @@ import faulthandler
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from distprop.comm.communicator import Communicator
+from distprop.comm.mutual import watching_each_other
 from distprop.comm.slices import check_ranks
-from distprop.config import load_config, resolve, write_config
+from distprop.comm.watched import Watched
+from distprop.config import load_config, located, resolve
 from distprop.config.run import Config
 from distprop.data.fit import fitting_graph
-from distprop.environment import launched, rank_by_environment
+from distprop.environment import die_with_parent, launched, rank_by_environment, watcher
 from distprop.errors import DisagreementError, DistpropError, Interrupted, UsageError, out_of_memory
+from distprop.heartbeat.pulse import PREPARING, STARTING, Pulse
+from distprop.heartbeat.sender import STACKS, Sender
+from distprop.heartbeat.watch import Limits
 from distprop.paths import cache_folder
 from distprop.report import epoch_line
 from distprop.run_directory import RunDirectory
@@ -34,31 +39,54 @@ from distprop.training.observer import RunObserver
 from distprop.training.replay import replay
 from distprop.training.run import Material, made_of, prepared_material, rehearse, train_run
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # errors of disks, which don't pass by themselves
+HUNG = 6  # the exit code of ranks that didn't get on
+END_S = 5.0  # for MPI to end all ranks
 LATE_S = 5.0  # after which a rank other than 0 tells an error that rank 0 would have told too
 
 
 def main(arguments: Sequence[str]) -> int:
     """A rank that the launcher has started, or the process that compiles for so many ranks."""
+    die_with_parent()
     run = RunDirectory.open(Path(arguments[0]))
+    if arguments[1:] in ([], ["replay"]):
+        return _rank(run, _replay if arguments[1:] else _work)
+    return _compile(run, int(arguments[1]))
+
+
+def _compile(run: RunDirectory, ranks: int) -> int:
     try:
         config = load_config(run.config, check_files=False)
-        material = prepared_material(config)
-        if arguments[1:] == ["replay"]:
-            return _replay(run, config, material)
-        if arguments[1:]:
-            rehearse(config, material, ranks=int(arguments[1]), one_machine=True)
-            return 0
-        return _work(run, config, material)
+        rehearse(config, prepared_material(config), ranks, one_machine=True)
+        return 0
     except BaseException as error:
         return _fail(run, error)
 
 
+Work: TypeAlias = Callable[[RunDirectory, Config, Material, Communicator, Pulse], int]
+
+
+def _rank(run: RunDirectory, work: Work) -> int:
+    pulse = Pulse(rank_by_environment() or 0)
+    with _stacks_in(run), Sender(pulse, watcher()):
+        try:
+            pulse.enter(PREPARING)
+            config = load_config(run.config, check_files=False)
+            material = prepared_material(config)
+            pulse.enter(STARTING)
+            return work(run, config, material, Watched(_world(), pulse), pulse)
+        except BaseException as error:
+            return _fail(run, error)
+
+
 def train(config: Path, overrides: Sequence[str], run: Path | None) -> int:
     """A rank of somebody else's mpirun that trains a new run."""
+    die_with_parent()
     with told_once():
         resolved = resolve(load_config(config, overrides), config.parent)
-        material = prepared_material(resolved)
-        fitting_graph(resolved.network, material.encoding)
+        with located(config, overrides):
+            material = prepared_material(resolved)
+            fitting_graph(resolved.network, material.encoding)
     comm = _world()
     try:
         agree(comm, ingredients(made_of(resolved, material)))
@@ -75,30 +103,33 @@ def train(config: Path, overrides: Sequence[str], run: Path | None) -> int:
             print(error, file=sys.stderr, flush=True)
             _abort(error.exit_code)
     path = comm.broadcast(str(directory.path) if directory else "")
-    return _guarded(RunDirectory(Path(path)), resolved, material)
+    return _guarded(RunDirectory(Path(path)), resolved, material, comm)
 
 
 def resume(run: Path) -> int:
     """A rank of somebody else's mpirun that continues a run."""
+    die_with_parent()
     with told_once():
         directory = RunDirectory.open(run)
         config = load_config(directory.config, check_files=False)
         material = prepared_material(config)
-    return _guarded(directory, config, material)
+    return _guarded(directory, config, material, _world())
 
 
-def _guarded(run: RunDirectory, config: Config, material: Material) -> int:
-    try:
-        return _work(run, config, material)
-    except BaseException as error:
-        return _fail(run, error)
+def _guarded(run: RunDirectory, config: Config, material: Material, comm: Communicator) -> int:
+    """Train under somebody else's mpirun."""
+    pulse, limits = Pulse(comm.rank), Limits.of(config.launch)
+    with _stacks_in(run), watching_each_other(comm, pulse, limits, _end_hung) as watched:
+        try:
+            return _work(run, config, material, watched, pulse)
+        except BaseException as error:
+            return _fail(run, error)
 
 
-def _work(run: RunDirectory, config: Config, material: Material) -> int:
+def _work(run: RunDirectory, config: Config, material: Material, comm: Communicator, pulse: Pulse) -> int:
     """Train to the end, or until asked to stop after a checkpoint."""
-    comm = _world()
     show = None if launched() else _show
-    with _stacks_in(run.log(comm.rank)), _alone(run, comm), RunObserver(run, config, comm, show) as observer:
+    with _alone(run, comm), RunObserver(run, config, comm, show, pulse) as observer:
         try:
             outcome = train_run(run, config, material, comm, observer)
         except Interrupted as error:
@@ -109,26 +140,33 @@ def _work(run: RunDirectory, config: Config, material: Material) -> int:
     return 0
 
 
-def _replay(folder: RunDirectory, config: Config, material: Material) -> int:
-    comm = _world()
-    with _stacks_in(folder.log(comm.rank)):
-        try:
-            replay(folder, config, material, comm)
-        except Interrupted as error:
-            comm.barrier()
-            return error.exit_code
+def _replay(folder: RunDirectory, config: Config, material: Material, comm: Communicator, pulse: Pulse) -> int:
+    """Compute a window of another run again, which is described in the folder."""
+    try:
+        replay(folder, config, material, comm, pulse)
+    except Interrupted as error:
+        comm.barrier()
+        return error.exit_code
     return 0
 
 
 @contextlib.contextmanager
-def _stacks_in(path: Path) -> Iterator[None]:
-    """Write the stacks of a crash to a file."""
-    with path.open("w") as log:
+def _stacks_in(run: RunDirectory) -> Iterator[None]:
+    """Write the stacks of all threads to this rank's log if it crashes, and when the signal STACKS comes."""
+    with run.log(rank_by_environment() or 0).open("a") as log:
         faulthandler.enable(log)
+        faulthandler.register(STACKS, log)
         try:
             yield
         finally:
+            faulthandler.unregister(STACKS)
             faulthandler.disable()
+
+
+def _end_hung() -> None:
+    """End all ranks, from any thread: if MPI can't any more, this process ends alone, which mpirun notices."""
+    faulthandler.dump_traceback_later(END_S, exit=True)
+    _abort(HUNG)
 
 
 @contextlib.contextmanager
@@ -165,7 +203,7 @@ def _abort(code: int) -> None:
 
 def _new_run(path: Path | None, stem: str, config: Config) -> RunDirectory:
     run = RunDirectory.create(path) if path else RunDirectory.create_named(stem)
-    write_config(config, run.config)
+    run.begin(config)
     return run
 
 
@@ -202,16 +240,23 @@ def _text(run: RunDirectory, error: BaseException) -> str:
         return str(error)
     if isinstance(error, MemoryError):
         return out_of_memory(error)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+    if isinstance(error, OSError) and error.errno in FULL:
         place = error.filename or f"{run.path} or {cache_folder('')}"
         return f"{place}: {error.strerror}; make room, then: distprop resume {run.path}"
     return traceback.format_exc()
 
 
+def _may_pass(error: BaseException) -> bool:
+    """Whether another start may go well: what MPI or the system says, unless it is about a disk."""
+    if isinstance(error, OSError):
+        return error.errno not in FULL
+    return type(error).__module__.split(".")[0] == "mpi4py"
+
+
 def _record(run: RunDirectory, rank: int, error: BaseException, text: str, code: int) -> bool:
     """Whether the failure is in the run directory. A full disk must not keep this rank from ending the others."""
     try:
-        run.write_failure(rank, type(error).__name__, text, code)
+        run.write_failure(rank, type(error).__name__, text, code, may_pass=_may_pass(error))
     except OSError:
         return False
     return True

@@ -129,14 +129,13 @@ def distprop(run_command: Commands) -> Callable[..., subprocess.CompletedProcess
 @pytest.fixture
 def mpirun(tmp_path: Path) -> Callable[[int], list[str]]:
     """Call it with a number of ranks for a user's own mpirun command, without the program: of whichever MPI is here."""
-    from distprop.environment import LAUNCHED
     from distprop.launch.command import mpirun_command
     from distprop.launch.machine import this_machine
     from distprop.launch.mpi import find_mpi
 
     def command(ranks: int) -> list[str]:
         whole = mpirun_command(find_mpi(), [], ranks, (), this_machine(), str(tmp_path))
-        variables = [f"{name}={value}" for name, value in whole.environment.items() if name != LAUNCHED]
+        variables = [f"{name}={value}" for name, value in whole.environment.items()]
         return ["env", *variables, *whole.arguments]
 
     return command

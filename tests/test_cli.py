@@ -208,15 +208,9 @@ def test_training_evaluating_and_predicting_from_the_command_line(config, distpr
     assert refused.returncode == 2 and "distprop resume runs/small" in refused.stderr
 
 
-def test_mpirun_started_by_somebody_else_trains_the_same_model(config, distprop, run_command):
-    from distprop.launch.hosts import Place
-    from distprop.launch.start import rank_command
-
-    theirs = rank_command(Place(2), config.parent)
+def test_mpirun_started_by_somebody_else_trains_the_same_model(config, distprop, run_command, mpirun):
     program = [sys.executable, "-m", "distprop.cli", "train", "small.toml", "--run", "theirs"]
-    mpirun = [*theirs.arguments[: theirs.arguments.index("-wdir")], *program]
-    variables = {name: value for name, value in theirs.environment.items() if name != "DISTPROP_LAUNCHED"}
-    done = run_command(mpirun, environment=variables)
+    done = run_command([*mpirun(2), *program])
     assert done.returncode == 0, done.stderr
     assert distprop("train", "small.toml", "--run", "ours").returncode == 0
     assert distprop("digest", "ours").stdout == distprop("digest", "theirs").stdout != ""

@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 
 from distprop.config import check
-from distprop.launch.hosts import Place
-from distprop.launch.start import rank_command
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
@@ -78,13 +76,10 @@ def test_a_residual_network_trains(distprop, tmp_path):
     assert best(trained(distprop, tmp_path, "residual"))["validation_accuracy"] >= 0.95
 
 
-def test_the_script_makes_the_same_model_by_itself_and_under_mpirun(run_command, tmp_path):
+def test_the_script_makes_the_same_model_by_itself_and_under_mpirun(run_command, mpirun):
     script = [sys.executable, EXAMPLES / "my_training.py"]
     alone = run_command(script)
-    command = rank_command(Place(2), tmp_path)
-    mpirun = command.arguments[: command.arguments.index("-wdir")]
-    variables = {name: value for name, value in command.environment.items() if name != "DISTPROP_LAUNCHED"}
-    shared = run_command([*mpirun, *script], environment=variables)
+    shared = run_command([*mpirun(2), *script])
     assert alone.returncode == 0 and shared.returncode == 0, alone.stderr + shared.stderr
     accuracy, digest = (line.split()[1] for line in alone.stdout.splitlines()[-2:])
     assert float(accuracy) >= 0.97 and len(digest) == 64

@@ -17,7 +17,7 @@ FLOORS = (
     ("environment", "errors", "files", "manifest", "paths"),
     ("kernels",),
     ("config",),
-    ("network",),
+    ("heartbeat", "network"),
     ("data",),
     ("comm",),
     ("compiled", "replay", "report", "run_directory"),

@@ -1,7 +1,7 @@
 """Configuration: declarations, and reading, checking, completing and writing them."""
 
 from distprop.config.defaults import default_shards, named_layers
-from distprop.config.load import check, load_config
+from distprop.config.load import check, load_config, located
 from distprop.config.resolve import config_digest, resolve, to_toml, write_config
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "config_digest",
     "default_shards",
     "load_config",
+    "located",
     "named_layers",
     "resolve",
     "schema",

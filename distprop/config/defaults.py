@@ -28,7 +28,7 @@ def named_layers(layers: Sequence[Layer]) -> tuple[Layer, ...]:
     previous = INPUT
     for layer in layers:
         counts[layer.type] = counts.get(layer.type, 0) + 1
-        name = layer.name or f"{layer.type}_{counts[layer.type]}"
+        name = f"{layer.type}_{counts[layer.type]}" if layer.name is None else layer.name
         named.append(replace(layer, name=name, inputs=layer.inputs or (previous,)))
         previous = name
     return tuple(named)

@@ -16,7 +16,7 @@ def network_problems(network: Network) -> Iterator[Problem]:
     layers = named_layers(network.layers)
     yield from _name_problems(layers)
     for number in range(len(layers)):
-        yield from _input_problems(layers, number)
+        yield from _input_problems(layers, number, network.layers[number].inputs)
     yield from _dead_ends(layers)
     if not any(isinstance(layer, Dense) for layer in layers):
         yield Problem(_LAYERS, "nothing to train (expected at least one dense layer)")
@@ -30,19 +30,19 @@ def _name_problems(layers: Sequence[Layer]) -> Iterator[Problem]:
         path = (*_LAYERS, number, "name")
         if name == INPUT:
             yield Problem(path, f'"{INPUT}" is the network\'s own input (expected another name)')
-        elif not name.isprintable() or name != name.strip() or "/" in name:
+        elif not name or not name.isprintable() or name != name.strip() or "/" in name:
             yield Problem(path, wrong("not a name", name, "printable text without / and without blanks around it"))
         elif name in taken:
             yield Problem(path, wrong(f"layer {taken[name]} has this name", name, "another name"))
         taken.setdefault(name, number)
 
 
-def _input_problems(layers: Sequence[Layer], number: int) -> Iterator[Problem]:
+def _input_problems(layers: Sequence[Layer], number: int, given: Sequence[str]) -> Iterator[Problem]:
     layer = layers[number]
     path = (*_LAYERS, number, "inputs")
     if isinstance(layer, Add | Concatenate):
-        if len(layer.inputs) < 2:
-            yield Problem(path, wrong("too few inputs", list(layer.inputs), "at least 2 names of layers"))
+        if len(given) < 2:
+            yield Problem(path, wrong("too few inputs", list(given), "at least 2 names of layers"))
     elif len(layer.inputs) > 1:
         expected = 'one name; put an "add" or "concatenate" layer before it'
         yield Problem(path, wrong("too many inputs", list(layer.inputs), expected))

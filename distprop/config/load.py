@@ -1,15 +1,16 @@
 """Reading a configuration file: everything that is wrong with it is reported at once."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from distprop.config import overrides as set_options
 from distprop.config.lines import Key, key_lines
-from distprop.config.problems import Problem, validate
+from distprop.config.problems import MisfitError, Problem, validate
 from distprop.config.rules import rule_problems, sound_tables
 from distprop.config.run import Config
-from distprop.config.toml import parse, printable, read_text
+from distprop.config.toml import Tree, parse, printable, read_text
 from distprop.errors import ConfigError
 
 
@@ -20,6 +21,27 @@ def load_config(path: Path, overrides: Sequence[str] = (), *, check_files: bool 
     """
     text = read_text(path)
     tree = parse(text, path)
+    applied, refused = _apply(tree, overrides)
+    config, problems = validate(tree)
+    problems += rule_problems(sound_tables(config, tree), path.parent if check_files else None)
+    if problems or refused or config is None:
+        raise ConfigError([*_lines(problems, printable(str(path)), text, applied), *refused])
+    return config
+
+
+@contextmanager
+def located(path: Path, overrides: Sequence[str] = ()) -> Iterator[None]:
+    """Mistakes that the data show in a configuration that was read from this file are told with their lines."""
+    try:
+        yield
+    except MisfitError as error:
+        text = read_text(path)
+        applied, _ = _apply(parse(text, path), overrides)
+        raise ConfigError(_lines(error.found, printable(str(path)), text, applied)) from None
+
+
+def _apply(tree: Tree, overrides: Sequence[str]) -> tuple[dict[Key, str], list[str]]:
+    """Set values of the tree: which override has set what, and what is wrong with others."""
     applied: dict[Key, str] = {}
     refused = []
     for override in overrides:
@@ -27,11 +49,7 @@ def load_config(path: Path, overrides: Sequence[str] = (), *, check_files: bool 
             applied[set_options.apply(tree, override)] = override
         except set_options.OverrideError as error:
             refused.append(f"{set_options.label(override)}: {error}")
-    config, problems = validate(tree)
-    problems += rule_problems(sound_tables(config, tree), path.parent if check_files else None)
-    if problems or refused or config is None:
-        raise ConfigError([*_lines(problems, printable(str(path)), text, applied), *refused])
-    return config
+    return applied, refused
 
 
 def check(path: Path, overrides: Sequence[str] = ()) -> list[str]:

@@ -13,6 +13,7 @@ from distprop.config.lines import Key
 from distprop.config.run import Config
 from distprop.config.toml import Tree, printable, shown
 from distprop.config.tree import from_tree
+from distprop.errors import ConfigError
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -42,6 +43,14 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{field_name(self.path)}: {self.text}"
+
+
+class MisfitError(ConfigError):
+    """Mistakes that only the data show. Who has read the file knows their lines: see `located` in load.py."""
+
+    def __init__(self, found: Sequence[Problem]):
+        self.found = tuple(found)
+        super().__init__([str(problem) for problem in found])
 
 
 def field_name(path: Key) -> str:

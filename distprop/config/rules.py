@@ -16,7 +16,7 @@ from distprop.config.losses import SoftmaxCrossEntropy
 from distprop.config.problems import Problem, json_tree, wrong
 from distprop.config.run import Config, Launch, Network, Training
 from distprop.config.schedules import Schedule
-from distprop.config.sources import columns_problems, source_problems
+from distprop.config.sources import columns_problems, file_problems, source_problems
 from distprop.config.toml import Tree
 from distprop.errors import ConfigError
 
@@ -147,8 +147,8 @@ def _launch_problems(launch: Launch, base: Path | None) -> Iterator[Problem]:
         yield Problem(("launch", "hostfile"), "hosts are given already; drop one of the two")
     if launch.hosts is not None:
         yield from _host_problems(launch.hosts)
-    if launch.hostfile is not None and base is not None and not (base / launch.hostfile).is_file():
-        yield Problem(("launch", "hostfile"), wrong("no such file", launch.hostfile, "a file with a host on each line"))
+    if launch.hostfile is not None and base is not None:
+        yield from file_problems(("launch", "hostfile"), launch.hostfile, base, "a file with a host on each line")
 
 
 def _host_problems(hosts: str) -> Iterator[Problem]:

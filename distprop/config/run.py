@@ -4,7 +4,7 @@ from dataclasses import field
 from typing import Annotated, Literal, TypeAlias
 
 from distprop.config.data import Data
-from distprop.config.declaration import Bounds, Count, NotNegative, declaration
+from distprop.config.declaration import Bounds, Count, NotNegative, Positive, declaration
 from distprop.config.layers import Layers
 from distprop.config.losses import Loss
 from distprop.config.optimizers import Adam, Optimizer
@@ -91,7 +91,7 @@ class Checkpoint:
 
 @declaration
 class Launch:
-    """The [launch] table: where ranks run. Nothing in it changes the model."""
+    """The [launch] table: where ranks run, and when they are started again. Nothing in it changes the model."""
 
     ranks: Count | None = None
     """How many ranks train. Not given: as many as there are cores, up to shards."""
@@ -99,6 +99,22 @@ class Launch:
     """Hosts and their ranks, as in a:2,b:2."""
     hostfile: str | None = None
     """File with a host on each line, as mpirun takes it."""
+    max_restarts: Annotated[int, Bounds(ge=0)] = 3
+    """How often ranks that have died or hung are started again, from the newest checkpoint, without a new checkpoint in
+    between.
+    """
+    min_ranks: Count = 1
+    """Hosts that no longer answer are left out when ranks are started again, as long as there is room for so many."""
+    silence_seconds: Positive = 10.0
+    """A rank of which nothing is heard for so long hangs; each tells once a second where it is."""
+    start_seconds: Positive = 120.0
+    """All ranks must have been heard of within this time."""
+    compile_seconds: Positive = 600.0
+    """The longest time that compiling, and the first step, may take."""
+    step_seconds: Positive = 60.0
+    """The longest time that a step may take; a longer one, 10 times as long as the longest before, may take it too."""
+    save_seconds: Positive = 600.0
+    """The longest time that writing or reading a checkpoint may take."""
 
 
 @declaration
@@ -118,7 +134,7 @@ class Config:
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     """When the state of a run is saved."""
     launch: Launch = field(default_factory=Launch)
-    """Where ranks run. Nothing in it changes the model."""
+    """Where ranks run, and when they are started again. Nothing in it changes the model."""
     seed: Annotated[int, Bounds(ge=0, lt=2**63)] = 0
     """Key of all random numbers: initial weights, order of samples, dropout, split."""
     dtype: DataType = "float32"

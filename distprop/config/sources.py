@@ -41,17 +41,18 @@ def _file_problems(path: Key, file: str, is_array: bool, base: Path | None) -> I
             path, wrong("unknown kind of file", file, f"one of {TABLES}; or a table with features and targets")
         )
     elif base is not None:
-        yield from _missing_file(path, file, base)
+        yield from file_problems(path, file, base, f"a path from the folder {os.path.abspath(base)}")  # noqa: PTH100
 
 
-def _missing_file(path: Key, file: str, base: Path) -> Iterator[Problem]:
+def file_problems(path: Key, file: str, base: Path, expected: str) -> Iterator[Problem]:
+    """A file that is none, or not there."""
     full = os.path.join(base, os.path.expanduser(file))  # noqa: PTH111, PTH118 (Path raises for odd names, these don't)
     if os.path.isdir(full):  # noqa: PTH112
         yield Problem(path, wrong("is a folder", file, "a file"))
     elif os.path.exists(full) and not os.path.isfile(full):  # noqa: PTH110, PTH113
         yield Problem(path, wrong("is no ordinary file", file, "a file"))
     elif not os.path.isfile(full):  # noqa: PTH113
-        yield Problem(path, wrong("no such file", file, f"a path from the folder {os.path.abspath(base)}"))  # noqa: PTH100
+        yield Problem(path, wrong("no such file", file, expected))
 
 
 def columns_problems(data: Data) -> Iterator[Problem]:

@@ -15,6 +15,7 @@ else:
 Tree: TypeAlias = dict[str, Any]
 
 MAX_BYTES = 200_000  # more takes seconds to read
+_LOOKED_AT = 500_000  # characters, to find where a mistake begins: half a second
 _MAX_DOTS = 1000  # tomllib's time grows with the square of the parts of a dotted key
 
 
@@ -63,11 +64,31 @@ def parse(text: str, path: Path) -> Tree:
 def _syntax_problem(message: str, text: str, path: Path) -> tuple[str, str]:
     at_end = len(text.rstrip().splitlines())
     found = re.search(r" \(at (?:line (\d+), column \d+|end of document)\)$", message)
-    number = int(found[1]) if found and found[1] else at_end
+    number = int(found[1]) if found and found[1] else _unfinished(text) or at_end
     lines = text.replace("\r\n", "\n").split("\n")
     got = lines[number - 1].strip() if number <= len(lines) else ""
-    problem = message[: found.start()] if found else message
+    problem = message[: found.start()] if found else "an integer of thousands of digits"
     return f"{path}:{number}", f"not valid TOML: {problem} (got {shown(got)})"
+
+
+def _unfinished(text: str) -> int | None:
+    """The line on which the statement begins that goes on to the end of the text, as after a quote that isn't closed.
+
+    That is the one after the last line up to which all is valid. None if finding it would take long.
+    """
+    lines = text.splitlines(keepends=True)
+    looked_at = 0
+    for number in range(len(lines), 0, -1):
+        before = "".join(lines[: number - 1])
+        looked_at += len(before)
+        if looked_at > _LOOKED_AT:
+            return None
+        try:
+            tomllib.loads(before)
+            return number
+        except (ValueError, RecursionError):
+            continue
+    return None
 
 
 def parse_value(text: str) -> Any:

@@ -9,6 +9,7 @@ import gzip
 import io
 import math
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -18,12 +19,18 @@ from typing import IO, Any, cast
 
 import numpy as np
 
-from distprop.data.source import CHUNK_BYTES, Array, readable
+from distprop.data.source import CHUNK_BYTES, Array, check_header, readable, shown
 from distprop.errors import DataError
 
 IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 LARGEST_ROW_BYTES = 1 << 30
-_BROKEN = (OSError, EOFError, ValueError, zlib.error, zipfile.BadZipFile, RuntimeError, NotImplementedError)
+LARGEST_WHOLE_BYTES = 1 << 30
+LONGEST_HEADER = 10_000  # bytes: NumPy trusts no longer one
+MOST_AXES = 32
+_BROKEN = (
+    OSError, EOFError, ValueError, OverflowError, zlib.error, zipfile.BadZipFile, RuntimeError, NotImplementedError,
+    SyntaxError, tokenize.TokenError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -63,15 +70,13 @@ class ArrayStream:
 
     def _block(self, stream: IO[bytes], rows: int, first: int) -> Array:
         wanted = rows * row_bytes(self)
-        data = bytearray(wanted)
-        view, got = memoryview(data), 0
-        while got < wanted:
-            some = stream.read(min(wanted - got, CHUNK_BYTES))
+        data = bytearray()  # grows with what is there, whatever the header says
+        while len(data) < wanted:
+            some = stream.read(min(wanted - len(data), CHUNK_BYTES))
             if not some:
-                row = first + got // row_bytes(self)
+                row = first + len(data) // row_bytes(self)
                 raise DataError(f"{self.name}: the file ends at row {row} of {self.rows}; it is cut off")
-            view[got : got + len(some)] = some
-            got += len(some)
+            data += some
         block = np.frombuffer(data, self.dtype).reshape(rows, *self.shape[1:])
         return block.astype(self.dtype.newbyteorder("="), copy=False)
 
@@ -98,10 +103,11 @@ def open_npz(path: Path) -> dict[str, ArrayStream]:
             members = archive.namelist()
     except _BROKEN as error:
         raise DataError(f"{path}: not a .npz file ({error})") from None
-    members = [member for member in members if member.endswith(".npy")]
-    if not members:
+    names = [member[:-4] for member in members if member.endswith(".npy")]
+    if not names:
         raise DataError(f"{path}: there is no array in this file")
-    return {member[:-4]: _npy(f"{path}, array {member[:-4]}", _member_opener(path, member)) for member in members}
+    check_header(path, names, "array")
+    return {name: _npy(f"{path}, array {shown(name)}", _member_opener(path, f"{name}.npy")) for name in names}
 
 
 def _member_opener(path: Path, member: str) -> Callable[[], IO[bytes]]:
@@ -127,7 +133,7 @@ def _npy(name: str, opener: Callable[[], IO[bytes]]) -> ArrayStream:
             shape, fortran, dtype = _npy_header(stream)
             offset = stream.tell()
     except _BROKEN as error:
-        raise DataError(f"{name}: the header of the array is damaged ({str(error).splitlines()[0]})") from None
+        raise DataError(f"{name}: the header of the array is damaged ({shown(str(error), 100)})") from None
     array = _checked(name, shape, dtype, lambda: _after(opener(), offset))
     return dataclasses.replace(array, whole=lambda: _column_major(array)) if fortran and len(shape) > 1 else array
 
@@ -137,17 +143,28 @@ def _column_major(stream: ArrayStream) -> Array:
     with stream.open() as file:
         if isinstance(file, io.BufferedReader):
             return np.memmap(file, stream.dtype, "r", file.tell(), stream.shape, "F")
-        data = file.read()
+        wanted = math.prod(stream.shape) * stream.dtype.itemsize
+        if wanted > LARGEST_WHOLE_BYTES:
+            raise DataError(
+                f"{stream.name}: compressed, in column-major order and larger than 1 GiB; save it in C order"
+            )
+        data = file.read(wanted + 1)
+    if len(data) != wanted:
+        raise DataError(f"{stream.name}: the header's shape {stream.shape} doesn't fit the data; the file is damaged")
     return np.frombuffer(data, stream.dtype).reshape(stream.shape, order="F")
 
 
 def _npy_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     version = np.lib.format.read_magic(stream)
-    if version == (1, 0):
-        return np.lib.format.read_array_header_1_0(stream)
-    if version == (2, 0):
-        return np.lib.format.read_array_header_2_0(stream)
-    raise ValueError(f"version {version[0]}.{version[1]} of the format is not known")
+    readers = {(1, 0): (2, np.lib.format.read_array_header_1_0), (2, 0): (4, np.lib.format.read_array_header_2_0)}
+    if version not in readers:
+        raise ValueError(f"version {version[0]}.{version[1]} of the format is not known")
+    size, read = readers[version]
+    start = stream.read(size)
+    length = int.from_bytes(start, "little")
+    if length > LONGEST_HEADER:  # NumPy would read it all before it looks
+        raise ValueError(f"it is {length} bytes long")
+    return read(io.BytesIO(start + stream.read(length)))
 
 
 def _idx(path: Path) -> ArrayStream:
@@ -173,8 +190,11 @@ def _checked(name: str, shape: tuple[int, ...], dtype: np.dtype[Any], opener: Ca
         raise DataError(f"{name}: elements of type {dtype} can't be used; save numbers, booleans or text")
     if not shape:
         raise DataError(f"{name}: the array is a single value; its first axis has to be the samples")
+    if len(shape) > MOST_AXES or any(type(length) is not int or length < 0 for length in shape):
+        axes = f"{len(shape)} axes" if len(shape) > MOST_AXES else f"shape {shape}"
+        raise DataError(f"{name}: an array can't have {axes}; the header is damaged")
     if 0 in shape:
         raise DataError(f"{name}: the array of shape {shape} is empty")
     if math.prod(shape[1:]) * dtype.itemsize > LARGEST_ROW_BYTES:
         raise DataError(f"{name}: a sample of shape {shape[1:]} is larger than 1 GiB; the header may be damaged")
-    return ArrayStream(name, tuple(int(length) for length in shape), dtype, opener)
+    return ArrayStream(name, shape, dtype, opener)

@@ -19,6 +19,7 @@ from distprop.data.source import Chunk, Kind, check_header, readable, shown
 from distprop.errors import DataError
 
 BLOCK_BYTES = 1 << 18  # read at once; more where the header shows that rows are long. Arrow holds about 40 of them
+LONGEST_LINE = 16 << 20  # characters: a file without line ends would fill the memory
 PREVIEW_ROWS = 1000  # what the kind of a column is judged by
 _BROKEN = (OSError, EOFError, zlib.error, csv.Error, UnicodeDecodeError)
 
@@ -31,7 +32,7 @@ class CsvTable:
         self._delimiter = delimiter
         self._markers = frozenset(missing_markers)
         self._header, preview = self._preview()
-        check_header(path, self._header)
+        check_header(path, self._header, cure="the first line has to name every column")
         self._check_delimiter()
         self._columns: dict[str, Kind] = {}
         self._booleans: set[str] = set()
@@ -51,9 +52,11 @@ class CsvTable:
         return {}
 
     def chunks(self, numbers: Sequence[str], texts: Sequence[str]) -> Iterator[Chunk]:
+        value: object = None
         try:
             for batch in self._open(numbers, texts):
                 if batch.num_rows:
+                    value = batch.column(self._header[-1])[-1].as_py()
                     yield Chunk(
                         rows=batch.num_rows,
                         numbers={name: floats(batch.column(name)) for name in numbers},
@@ -61,6 +64,9 @@ class CsvTable:
                     )
         except (pa.ArrowException, *_BROKEN) as error:
             raise self._explained(error, numbers) from None
+        # An open quote makes one value of all that follows, which is no fault if it opens in the last column.
+        if isinstance(value, bytes | str) and len(value.splitlines()) > 1 and (unclosed := self._unclosed()):
+            raise unclosed
 
     def column_title(self, column: str) -> str:
         return f'{self.path}, column "{shown(column)}"'
@@ -80,8 +86,8 @@ class CsvTable:
         kinds = {name: pa.bool_() if name in self._booleans else pa.float64() for name in numbers}
         longest = max(BLOCK_BYTES, 64 * sum(len(name) + 1 for name in self._header))
         convert = arrow_csv.ConvertOptions(
-            column_types={**kinds, **{name: pa.string() for name in texts}},
-            include_columns=[*numbers, *texts],
+            column_types={self._header[-1]: pa.binary(), **kinds, **{name: pa.string() for name in texts}},
+            include_columns=list(dict.fromkeys([*numbers, *texts, self._header[-1]])),
             null_values=sorted(self._markers),
             strings_can_be_null=True,
         )
@@ -98,8 +104,10 @@ class CsvTable:
         rows = self._rows(header=True)
         _, header = next(rows, (0, []))
         preview = [row for (_, row), _ in zip(rows, range(PREVIEW_ROWS), strict=False)]
+        if any("\0" in name for name in header):
+            raise DataError(f"{self.path}, line 1: there are NUL bytes, so this is no text; save it as CSV in UTF-8")
         if not preview:
-            raise DataError(f"{self.path}: there are no rows below the header")
+            raise self._unclosed() or DataError(f"{self.path}: there are no rows below the header")
         return tuple(header), preview
 
     def _check_delimiter(self) -> None:
@@ -122,12 +130,21 @@ class CsvTable:
         """Each row with the line on which it begins, as Python's own reader sees the file."""
         try:
             with self._text() as file:
-                reader = csv.reader(file, delimiter=self._delimiter)
+                reader = csv.reader(self._lines(file), delimiter=self._delimiter)
                 for n, located in enumerate(_located(reader)):
                     if header or n > 0:
                         yield located
         except _BROKEN as error:
             raise self._unreadable(error) from None
+
+    def _lines(self, file: IO[str]) -> Iterator[str]:
+        for number in itertools.count(1):
+            line = file.readline(LONGEST_LINE)
+            if len(line) == LONGEST_LINE:
+                raise DataError(f"{self.path}, line {number}: more than {LONGEST_LINE} characters; is this CSV?")
+            if not line:
+                return
+            yield line
 
     def _text(self) -> IO[str]:
         if self._zipped():
@@ -136,8 +153,45 @@ class CsvTable:
 
     def _unreadable(self, error: BaseException) -> DataError:
         if isinstance(error, UnicodeDecodeError):
-            return DataError(f"{self.path}: the file is not text in UTF-8; save it as CSV in UTF-8")
-        return DataError(f"{self.path}: the file is damaged or no CSV ({error})")
+            byte = error.object[error.start]
+            return DataError(
+                f"{self.path}, line {self._undecodable_line()}: byte 0x{byte:02x} is no text in UTF-8; "
+                "save the file as CSV in UTF-8"
+            )
+        unclosed = self._unclosed() if isinstance(error, csv.Error) else None
+        return unclosed or DataError(f"{self.path}: the file is damaged or no CSV ({error})")
+
+    def _undecodable_line(self) -> int:
+        """The first line that is no UTF-8. The reader's own count is behind, as it decodes many lines at once."""
+        with cast(IO[bytes], gzip.open(self.path) if self._zipped() else self.path.open("rb")) as file:
+            for number in itertools.count(1):
+                try:
+                    if not (line := file.readline(LONGEST_LINE)):
+                        return number
+                    line.decode()
+                except (UnicodeDecodeError, *_BROKEN):
+                    return number
+        return 0
+
+    def _unclosed(self) -> DataError | None:
+        """The error of a value that can't end: its quote is never closed, or it is as long as no value should be."""
+        row = 1
+        try:
+            with self._text() as file:
+                reader = csv.reader(self._lines(file), delimiter=self._delimiter, strict=True)
+                for _ in reader:
+                    row = reader.line_num + 1
+        except csv.Error as error:
+            if "end of data" in str(error):
+                return DataError(f"{self.path}, line {row}: a quote that opens in this row is never closed")
+            if "field limit" in str(error):
+                return DataError(
+                    f"{self.path}, line {row}: a value of more than {csv.field_size_limit()} characters, "
+                    "or a quote that is never closed"
+                )
+        except _BROKEN:
+            return None
+        return None
 
     def _explained(self, error: BaseException, numbers: Sequence[str]) -> DataError:
         """The error with its line and column, found by reading the file again."""
@@ -148,12 +202,14 @@ class CsvTable:
         places = {name: n for n, name in enumerate(self._header) if name in suspects}
         for line, row in self._rows():
             if len(row) != len(self._header):
-                return DataError(
+                unclosed = self._unclosed() if any("\n" in value for value in row) else None
+                return unclosed or DataError(
                     f"{self.path}, line {line}: {len(row)} values, but the header names {len(self._header)} columns"
                 )
             for name, n in places.items():
                 if row[n] not in self._markers and not self._fits(name, row[n]):
-                    return self._not_a_number(line, name, row[n])
+                    unclosed = self._unclosed() if "\n" in row[n] else None
+                    return unclosed or self._not_a_number(line, name, row[n])
         return self._unreadable(RuntimeError(str(error).splitlines()[0]))
 
     def _fits(self, name: str, value: str) -> bool:
@@ -164,8 +220,8 @@ class CsvTable:
     def _not_a_number(self, line: int, name: str, value: str) -> DataError:
         kind = "true or false, as the column's first value is" if name in self._booleans else "a number"
         return DataError(
-            f'{self.path}, line {line}, column "{shown(name)}": "{shown(value)}" is not {kind}; add it to '
-            "missing_markers under [data], list the column in categorical under [data.columns], or drop the column"
+            f'{self.path}, line {line}, column "{shown(name)}": "{shown(value)}" is not {kind}; correct it, or '
+            "add it to missing_markers under [data]; a feature can also be listed in categorical under [data.columns]"
         )
 
 

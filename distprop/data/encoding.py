@@ -4,6 +4,7 @@ Shapes: R rows; F features of a row after encoding (the product of `Encoding.sha
 """
 
 import json
+import math
 import re
 from dataclasses import dataclass
 from typing import Literal
@@ -80,6 +81,19 @@ class Encoding:
     missing_markers: tuple[str, ...] = ()
     delimiter: str = ","
 
+    def check(self) -> None:
+        """ValueError unless its parts fit together, as those of every encoding do that was made from data."""
+        columns, target, widths = self.columns, self.target, [column.width for column in self.columns]
+        whole = bool(columns) and min(*widths, *self.shape, target.outputs, 1) > 0
+        whole = whole and sum(widths) == math.prod(self.shape) and bool(target.names)
+        for column in columns:
+            whole = whole and (column.kind != "category" or column.width == len(column.categories))
+            whole = whole and (column.fill is None or len(column.fill) in (1, column.width))
+        if target.kind == "classes":
+            whole = whole and len(target.names) == 1 and target.outputs == len(target.classes) > 1
+        if not whole or len(self.delimiter) != 1 or not self.delimiter.isascii() or self.delimiter in '"\r\n\0':
+            raise ValueError("the parts of its encoding don't fit together")
+
     def to_json(self) -> str:
         return json.dumps(self.to_object(), separators=(",", ":"), ensure_ascii=False)
 
@@ -88,7 +102,7 @@ class Encoding:
         """Read what `to_json` wrote, bit for bit. Raises DataError if it is anything else."""
         try:
             return from_json(cls, text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"this is not an encoding of data: {str(error).splitlines()[0]}") from None
 
     def to_object(self) -> dict[str, object]:

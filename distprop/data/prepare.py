@@ -18,6 +18,7 @@ from distprop.data.cache import key_of, prepared_once
 from distprop.data.encode import Encoder
 from distprop.data.encoding import Column, Encoding, Statistics, Target
 from distprop.data.open_source import files_of, open_source
+from distprop.data.source import Source
 from distprop.data.split import Split, choose_validation
 from distprop.data.survey import survey
 from distprop.errors import ConfigError, DataError
@@ -70,8 +71,9 @@ def encode_file(
 
     def make(partial: Path) -> Encoding:
         source = open_source(path, encoding.missing_markers, encoding.delimiter)
-        Encoder(source, _with_own_weights(encoding, path), dtype, need_targets).write(partial)
-        _check_weights(source.path, partial, None)
+        own = _with_own_weights(encoding, path)
+        Encoder(source, own, dtype, need_targets).write(partial)
+        _check_weights(source, own, partial, None)
         return encoding
 
     key = key_of(paths, [encoding.to_json(), dtype, need_targets])
@@ -96,12 +98,13 @@ def _make(data: Data, seed: int, dtype: DataType, folder: Path) -> Encoding:
     if data.missing == "mean":
         encoding = _with_means(source.path, encoding, folder, rows)
     encoding = dataclasses.replace(encoding, statistics=_statistics(source.path, folder, encoding.target, rows))
-    _check_weights(source.path, folder, rows)
+    _check_weights(source, encoding, folder, rows)
     if data.validation is not None:
         (folder / VALIDATION).mkdir()
         validation = open_source(data.validation, data.missing_markers, data.delimiter)
-        Encoder(validation, _with_own_weights(encoding, data.validation), dtype).write(folder / VALIDATION)
-        _check_weights(validation.path, folder / VALIDATION, None)
+        own = _with_own_weights(encoding, data.validation)
+        Encoder(validation, own, dtype).write(folder / VALIDATION)
+        _check_weights(validation, own, folder / VALIDATION, None)
     return encoding
 
 
@@ -159,10 +162,12 @@ def _statistics(path: Path, folder: Path, target: Target, rows: Rows) -> Statist
         raise DataError(f"{path}: {error}") from None
 
 
-def _check_weights(path: Path, folder: Path, rows: Rows) -> None:
+def _check_weights(source: Source, encoding: Encoding, folder: Path, rows: Rows) -> None:
     weights = folder / "weights.npy"
-    if weights.exists() and not any(block.any() for block in FileBlocks(weights, rows).blocks(1 << 18)):
-        raise DataError(f"{path}: all weights are 0")
+    if not weights.exists() or any(block.any() for block in FileBlocks(weights, rows).blocks(1 << 18)):
+        return
+    what = "all weights" if rows is None else "all weights of the rows that are left for training"
+    raise DataError(f"{source.column_title(str(encoding.weight))}: {what} are 0")
 
 
 def _opened(folder: Path, encoding: str, arrays: dict[str, dict[str, object]]) -> Prepared:

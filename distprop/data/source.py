@@ -1,6 +1,7 @@
 """What every reader of data offers: named columns, read in chunks, and the place in the file of any row."""
 
 import difflib
+import os.path
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,10 +70,10 @@ class Source(Protocol):
         ...
 
 
-def shown(text: str) -> str:
+def shown(text: str, limit: int = 60) -> str:
     """Text from a file for a message of one line: short, and without line breaks or other control characters."""
-    visible = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text[:60])
-    return visible if len(text) <= 60 else f"{visible}..."
+    visible = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text[:limit])
+    return visible if len(text) <= limit else f"{visible}..."
 
 
 def quoted(names: Iterable[str], limit: int = 12) -> str:
@@ -96,20 +97,20 @@ def require_columns(source: Source, names: Iterable[str], cure: str = "") -> Non
             raise DataError(f'{source.path}: there is no column "{shown(name)}"{hint}{cure}')
 
 
-def check_header(path: Path, names: Sequence[str]) -> None:
+def check_header(path: Path, names: Sequence[str], noun: str = "column", cure: str = "give it one") -> None:
     """Raise DataError for a column without a name or a name given twice."""
     seen: set[str] = set()
     for n, name in enumerate(names):
         if not name.strip():
-            raise DataError(f"{path}: column {n + 1} has no name; the first line has to name every column")
+            raise DataError(f"{path}: {noun} {n + 1} has no name; {cure}")
         if name in seen:
-            raise DataError(f'{path}: two columns are called "{shown(name)}"; rename or remove one')
+            raise DataError(f'{path}: two {noun}s are called "{shown(name)}"; rename or remove one')
         seen.add(name)
 
 
 def readable(path: Path) -> Path:
     """The path of an existing, non-empty, readable file. Raises DataError otherwise."""
-    if not path.exists():
+    if not os.path.exists(path):  # noqa: PTH110 (Path raises for odd names, this doesn't)
         siblings = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
         raise DataError(f"{path}: there is no such file{similar(path.name, siblings)}")
     if not path.is_file():

@@ -130,6 +130,8 @@ def _target(
     if len(names) > 1:
         raise DataError(f"{source.path}: classes are in one column, but target names {quoted(names)}")
     classes = ordered_labels(found[names[0]])
+    if not classes:
+        raise DataError(f"{source.column_title(names[0])}: the class is missing in every row")
     if len(classes) < 2:
         raise DataError(
             f"{source.column_title(names[0])}: all rows are of one class ({quoted(classes)}); at least two are needed"

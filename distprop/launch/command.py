@@ -1,10 +1,9 @@
 """The mpirun command of a run, and the variables that belong to it. Pure: the same arguments give the same command."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from shlex import quote
 
-from distprop.environment import LAUNCHED
 from distprop.launch.hosts import Host
 from distprop.launch.machine import Machine
 from distprop.launch.mpi import Mpi
@@ -29,17 +28,14 @@ class Command:
 
 def mpirun_command(
     mpi: Mpi, program: Sequence[str], ranks: int, hosts: Sequence[Host], machine: Machine, folder: str,
-    *, watched: bool = True,
+    variables: Mapping[str, str] | None = None,
 ) -> Command:  # fmt: skip
-    """Start `program` as `ranks` ranks in `folder`, on `hosts` or on this machine.
-
-    Ranks that are not `watched` by our launcher show themselves what happens.
-    """
+    """Start `program` as `ranks` ranks in `folder`, on `hosts` or on this machine, with these variables."""
     build = _open_mpi if mpi.version.kind == "Open MPI" else _mpich
     local = not hosts and machine.nodes == 1
-    options, variables = build(mpi, local, machine)
+    options, of_mpi = build(mpi, local, machine)
     where = [_host_option(mpi), ",".join(f"{host.name}:{host.slots}" for host in hosts)] if hosts else []
-    environment = ({LAUNCHED: "1"} if watched else {}) | RANK_VARIABLES | variables
+    environment = {**(variables or {}), **RANK_VARIABLES, **of_mpi}
     forwarded = [] if local else _forward(mpi, environment)
     head = [str(mpi.mpirun), "-n", str(ranks), *where, *options, "-wdir", folder, *forwarded]
     return Command((*head, *program), environment)

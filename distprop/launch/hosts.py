@@ -18,10 +18,16 @@ class Host:
 
 @dataclass(frozen=True)
 class Place:
-    """What was asked for. No ranks: as many as the hosts have slots, or one a core. No hosts: this machine."""
+    """What was asked for. No ranks: as many as the hosts have slots, or one a core. No hosts: this machine.
+
+    max_restarts: how often ranks that have died are started again; min_ranks: how many must be left for that, when
+    hosts are lost. None: as the configuration says.
+    """
 
     ranks: int | None = None
     hosts: tuple[Host, ...] = ()
+    max_restarts: int | None = None
+    min_ranks: int | None = None
 
     @property
     def slots(self) -> int:

@@ -2,6 +2,7 @@
 
 import sys
 from contextlib import suppress
+from types import TracebackType
 from typing import Any
 
 from distprop.report import COMPILING, discard, epoch_line, status_line, tell
@@ -14,6 +15,7 @@ class Progress:
     def __init__(self, live: bool | None = None):
         self._offset = 0  # what has been read of metrics.jsonl
         self._phase = ""
+        self._epoch = 0  # the last one that has been shown
         self._warned = 0  # how many of this start's warnings have been shown
         self._console: Any = None
         self._live: Any = None
@@ -37,10 +39,17 @@ class Progress:
             self._live.update(status_line(status))
 
     def _show_epochs(self, run: RunDirectory, status: dict[str, Any]) -> None:
+        begin = status.get("start_step", 0)
         records, self._offset = run.read_metrics_from(self._offset)
         for record in records:
-            if record["kind"] == "epoch" and record["step"] > status.get("start_step", 0):
+            if record["kind"] == "epoch" and record["epoch"] > self._epoch and record["step"] > begin:
+                self._epoch = record["epoch"]
                 self.note(epoch_line(record, status))
+
+    def restart(self, reason: str) -> None:
+        """Other ranks will go on with this run: what they report again has been shown."""
+        self.warn(reason)
+        self._offset, self._warned, self._phase = 0, 0, ""
 
     def note(self, text: str) -> None:
         """Show one line."""
@@ -60,9 +69,13 @@ class Progress:
         else:
             self.note(f"warning: {text}")
 
-    def close(self) -> None:
-        """Take the live line away."""
-        if self._live is not None:
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:  # take the live line away
             self._live.stop()
 
     def _open(self) -> None:

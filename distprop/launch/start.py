@@ -6,22 +6,34 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distprop.environment import LAUNCHED
+from distprop.environment import LAUNCHED, WATCHER
 from distprop.errors import Interrupted, ReplayError, UsageError
+from distprop.heartbeat.listener import addresses
+from distprop.heartbeat.watch import Limits
 from distprop.launch.command import RANK_VARIABLES, Command, mpirun_command
 from distprop.launch.cores import available_cores
 from distprop.launch.hosts import Place, parse_hostfile, parse_hosts
 from distprop.launch.machine import allocated_nodes, this_machine
 from distprop.launch.mpi import find_mpi
 from distprop.launch.progress import Progress, Quiet
-from distprop.launch.run import KilledError, RunFailedError, finish, supervise
+from distprop.launch.reach import answering
+from distprop.launch.restarts import run_to_end
+from distprop.launch.run import (
+    KilledError,
+    Ranks,
+    RunFailedError,
+    Stop,
+    finish,
+    stop_requests,
+    stoppable,
+    supervise,
+)  # fmt: skip
 from distprop.paths import kernel_folder
 from distprop.replay import compare, replay_object, table, window_of
 from distprop.report import COMPILING, counted, duration, tell
@@ -39,7 +51,7 @@ MOST_COMPILERS = 8  # processes; there are some thirty kernels, of which a few t
 
 def train(config: Path, overrides: Sequence[str], folder: Path | None, place: Place, *, dry_run: bool = False) -> int:
     """Train a configuration file's network in a new run directory; return the exit code."""
-    from distprop.config import load_config, resolve, write_config
+    from distprop.config import load_config, located, resolve
 
     resolved = resolve(load_config(config, overrides), config.parent)
     place = complete(place, resolved)
@@ -47,15 +59,17 @@ def train(config: Path, overrides: Sequence[str], folder: Path | None, place: Pl
         settings = [word for override in overrides for word in ("--set", override)]
         print(shell_command(place, ["train", str(config), "--run", str(folder or next_free(config.stem)), *settings]))
         return 0
-    prepared = _prepare(resolved)
-    run = RunDirectory.create(folder) if folder else RunDirectory.create_named(config.stem)
-    write_config(resolved, run.config)
-    return _launch(run, place, resolved, prepared)
+    with stoppable():
+        with located(config, overrides):
+            prepared = _prepare(resolved)
+        run = RunDirectory.create(folder) if folder else RunDirectory.create_named(config.stem)
+        run.begin(resolved)
+        return _launch(run, place, resolved, prepared)
 
 
 def resume(folder: Path, place: Place, *, dry_run: bool = False) -> int:
     """Continue a run; return the exit code."""
-    from distprop.config import load_config
+    from distprop.config import load_config, located
 
     run = RunDirectory.open(folder)
     config = load_config(run.config)
@@ -67,23 +81,32 @@ def resume(folder: Path, place: Place, *, dry_run: bool = False) -> int:
     if status and status["phase"] == "done" and run.model.exists():
         print(f"{run.path}: this run is done\n{summary(run, status)}")
         return 0
-    return _launch(run, place, config, _prepare(config))
+    with stoppable():
+        with located(run.config):
+            prepared = _prepare(config)
+        return _launch(run, place, config, prepared)
 
 
 def replay(folder: Path, steps: tuple[int, int], place: Place, *, as_json: bool) -> int:
     """Compute a window of a run again and print how its digests compare. ReplayError if one differs."""
-    from distprop.config import load_config, write_config
+    from distprop.config import load_config, located, write_config
 
     run = RunDirectory.open(folder)
     window, config = window_of(run, *steps), load_config(run.config)
-    place, prepared = complete(place, config), _prepare(config)
-    progress = Quiet() if as_json else Progress()
-    progress.note(f"{run.path}, steps {window.first} to {window.last}: {counted(place.ranks or 1, 'rank')}")
-    with run.held(), _folder_beside(run) as again:
+    place = complete(place, config)
+    with stoppable(), located(run.config):
+        prepared = _prepare(config)
+    with (
+        run.held(),
+        _folder_beside(run) as again,
+        stop_requests() as stop,
+        Quiet() if as_json else Progress() as progress,
+    ):
+        progress.note(f"{run.path}, steps {window.first} to {window.last}: {counted(place.ranks or 1, 'rank')}")
         window.write(again.path)
         write_config(replace(config, training=replace(config.training, timeline=None)), again.config)
-        _compile(again, place, config, prepared, progress.note)
-        supervise(rank_command(place, again.path, "replay"), again, progress)
+        _compile(again, place, config, prepared, stop, progress.note)
+        supervise(ranks_of(place, again.path, Limits.of(config.launch), "replay"), again, progress, stop)
         found = compare(window, again)
     print(json.dumps(replay_object(window, found)) if as_json else table(found))
     different = [one for one in found if not one.same]
@@ -106,7 +129,7 @@ def _folder_beside(run: RunDirectory) -> Iterator[RunDirectory]:
     except (Interrupted, KilledError) as error:
         raise type(error)(f"replay stopped; {run.path} is as it was") from None
     except RunFailedError as error:
-        unexplained = error.exit_code == RunFailedError.exit_code
+        unexplained = error.exit_code == 1
         raise
     finally:
         if not unexplained:
@@ -115,37 +138,56 @@ def _folder_beside(run: RunDirectory) -> Iterator[RunDirectory]:
 
 def _prepare(config: "Config") -> "Prepared":
     """Data are read here, before ranks start, so that what is wrong with them or the network for them is said."""
-    from distprop.data.dataset import Dataset
-    from distprop.data.fit import check_targets, fitting_graph
-    from distprop.data.open_source import rows_text
+    from distprop.data.fit import check_values, fitting_graph
     from distprop.data.prepare import prepare
 
     prepared = prepare(config.data, config.seed, config.dtype)
     fitting_graph(config.network, prepared.encoding)
-    check_targets(config.network.loss, Dataset.open(prepared.training), partial(rows_text, config.data))
+    check_values(config.data, prepared, config.network.loss)
     return prepared
 
 
 def _launch(run: RunDirectory, place: Place, config: "Config", prepared: "Prepared") -> int:
     began = time.monotonic()
-    command = rank_command(place, run.path)
+    assert place.ranks is not None and place.max_restarts is not None
+    limits = Limits.of(config.launch)
+    find_mpi()  # if there is none, this is the time to say so
     _warn_if_crowded(place)
-    tell(f"{run.path}: {counted(place.ranks or 1, 'rank')}")
-    with run.held():
-        _compile(run, place, config, prepared, tell)
-        progress = Progress()
-        status = supervise(command, run, progress)
+    tell(f"{run.path}: {counted(place.ranks, 'rank')}")
+    with run.held(), stop_requests() as stop:
+        _compile(run, place, config, prepared, stop, tell)
+        with Progress() as progress:
+            status = run_to_end(
+                lambda again: ranks_of(_left_of(place, progress) if again else place, run.path, limits),
+                run, progress, stop, place.max_restarts,
+            )  # fmt: skip
     progress.note(summary(run, status, time.monotonic() - began))
     return 0
 
 
 def _compile(
-    run: RunDirectory, place: Place, config: "Config", prepared: "Prepared", say: Callable[[str], None]
+    run: RunDirectory, place: Place, config: "Config", prepared: "Prepared", stop: Stop, say: Callable[[str], None]
 ) -> None:
     if not _compiled(place, config, prepared):
         say(COMPILING)
         processes = min(place.ranks or 1, available_cores().budget, MOST_COMPILERS)
-        finish(compiling_command(place, run.path), run, processes)
+        finish(compiling_command(place, run.path), run, processes, stop, Limits.of(config.launch).compile_s)
+
+
+def _left_of(place: Place, progress: Progress) -> Place:
+    """The place for another start: without the hosts that don't answer. RunFailedError if too few ranks are left."""
+    if not place.hosts:
+        return place
+    hosts = answering(place.hosts)
+    left = replace(place, hosts=hosts)
+    gone = ", ".join(host.name for host in place.hosts if host not in hosts)
+    if left.slots < (place.min_ranks or 1):
+        text = f"{gone} don't answer, so only {counted(left.slots, 'rank')} could be started (launch.min_ranks)"
+        raise RunFailedError(text, kind="unreachable", may_pass=True)
+    if gone:
+        progress.warn(f"going on without {gone}, which can't be reached")
+    assert place.ranks is not None
+    return replace(left, ranks=min(place.ranks, left.slots) if gone else place.ranks)
 
 
 def _compiled(place: Place, config: "Config", prepared: "Prepared") -> bool:
@@ -175,12 +217,21 @@ def complete(place: Place, config: "Config") -> Place:
             f"{counted(shards, 'rank')}, or start a new run with --set training.shards={ranks} "
             "(shards decide the order of sums, so that is another model)"
         )
-    return Place(ranks, hosts)
+    least = place.min_ranks or launch.min_ranks
+    if least > ranks:
+        raise UsageError(f"at least {counted(least, 'rank')} were asked for (min_ranks), but only {ranks} are started")
+    return Place(ranks, hosts, launch.max_restarts if place.max_restarts is None else place.max_restarts, least)
 
 
-def rank_command(place: Place, folder: Path, *what: str) -> Command:
-    """The command that starts the ranks of the run in `folder`."""
-    return _mpirun(place, [*WORKER, str(folder.resolve()), *what])
+def ranks_of(place: Place, folder: Path, limits: Limits, *what: str) -> Ranks:
+    """What starts the ranks of the run in `folder`."""
+    assert place.ranks is not None
+
+    def command(watcher: str) -> Command:
+        return _mpirun(place, [*WORKER, str(folder.resolve()), *what], {WATCHER: watcher})
+
+    elsewhere = place.hosts or allocated_nodes(os.environ) > 1
+    return Ranks(command, place.ranks, limits, tuple(addresses()) if elsewhere else ())
 
 
 def compiling_command(place: Place, folder: Path) -> Command:
@@ -190,13 +241,14 @@ def compiling_command(place: Place, folder: Path) -> Command:
 
 def shell_command(place: Place, arguments: Sequence[str]) -> Command:
     """A command for a shell, or for a job's script, that does the same without this launcher."""
-    return _mpirun(place, [sys.executable, "-m", "distprop.cli", *arguments], watched=False)
+    return _mpirun(place, [sys.executable, "-m", "distprop.cli", *arguments])
 
 
-def _mpirun(place: Place, program: Sequence[str], *, watched: bool = True) -> Command:
+def _mpirun(place: Place, program: Sequence[str], variables: Mapping[str, str] | None = None) -> Command:
+    """variables: of ranks that our launcher watches."""
     assert place.ranks is not None
-    folder = str(Path.cwd())
-    return mpirun_command(find_mpi(), program, place.ranks, place.hosts, this_machine(), folder, watched=watched)
+    ours = {LAUNCHED: "1", **variables} if variables else {}
+    return mpirun_command(find_mpi(), program, place.ranks, place.hosts, this_machine(), str(Path.cwd()), ours)
 
 
 def _warn_if_crowded(place: Place) -> None:

@@ -3,12 +3,12 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NoReturn, TypeAlias
 
 from distprop.config.defaults import INPUT as INPUT
 from distprop.config.layers import Activation, Add, Concatenate, Dense, Dropout, Flatten, Layer, Standardise
+from distprop.config.problems import MisfitError, Problem, wrong
 from distprop.config.resolve import resolve_layers
-from distprop.errors import ConfigError
 
 Shape: TypeAlias = tuple[int, ...]
 
@@ -48,29 +48,33 @@ def build_graph(layers: Sequence[Layer], input_shape: Shape) -> Graph:
     for number, layer in enumerate(resolve_layers(layers)):
         name = str(layer.name)
         unknown = [source for source in layer.inputs if source not in shapes]
-        if unknown or name in shapes:
-            raise ConfigError(
-                [f"layer {name}: " + (f"no layer {unknown[0]!r} before it" if unknown else "the name is taken")]
-            )
+        if unknown:
+            _fail(number, f"no layer {unknown[0]!r} before it", "inputs")
+        if name in shapes:
+            _fail(number, f"the name {name!r} is taken", "name")
         inputs = tuple(shapes[source] for source in layer.inputs)
-        shapes[name] = _output_shape(layer, name, inputs)
+        shapes[name] = _output_shape(layer, number, inputs)
         nodes.append(Node(layer, name, number, layer.inputs, inputs, shapes[name]))
     if len(nodes[-1].shape) != 1:
-        raise ConfigError(
-            [f"layer {nodes[-1].name}: the network's output has shape {nodes[-1].shape}, expected one axis"]
+        _fail(
+            len(nodes) - 1, wrong("the output is no vector", nodes[-1].shape, "one axis; put a flatten layer before it")
         )
     return Graph(tuple(input_shape), tuple(nodes))
 
 
-def _output_shape(layer: Layer, name: str, inputs: tuple[Shape, ...]) -> Shape:
+def _fail(number: int, problem: str, *key: str) -> NoReturn:
+    raise MisfitError([Problem(("network", "layers", number, *key), problem)])
+
+
+def _output_shape(layer: Layer, number: int, inputs: tuple[Shape, ...]) -> Shape:
     first = inputs[0]
     if isinstance(layer, Add | Concatenate):
-        return _joined_shape(layer, name, inputs)
+        return _joined_shape(layer, number, inputs)
     if len(inputs) != 1:
-        raise ConfigError([f"layer {name}: a {layer.type} layer has one input (got {len(inputs)})"])
+        _fail(number, f"a {layer.type} layer has one input (got {len(inputs)})", "inputs")
     if isinstance(layer, Dense):
         if len(first) != 1:
-            raise ConfigError([f"layer {name}: its input has shape {first}; put a flatten layer before it"])
+            _fail(number, wrong("the input is no vector", first, "one axis; put a flatten layer before it"))
         return (layer.units,)
     if isinstance(layer, Flatten):
         return (math.prod(first),)
@@ -78,15 +82,17 @@ def _output_shape(layer: Layer, name: str, inputs: tuple[Shape, ...]) -> Shape:
     return first
 
 
-def _joined_shape(layer: Add | Concatenate, name: str, inputs: tuple[Shape, ...]) -> Shape:
+def _joined_shape(layer: Add | Concatenate, number: int, inputs: tuple[Shape, ...]) -> Shape:
     if len(inputs) < 2:
-        raise ConfigError([f"layer {name}: {layer.type} needs two inputs or more (got {len(inputs)})"])
+        _fail(number, f"{layer.type} needs two inputs or more (got {len(inputs)})", "inputs")
     if isinstance(layer, Concatenate):
         if any(len(shape) != 1 for shape in inputs):
-            raise ConfigError(
-                [f"layer {name}: concatenate takes values with one axis (got {', '.join(map(str, inputs))})"]
+            _fail(
+                number,
+                wrong("concatenate joins vectors", inputs, "one axis each; put flatten layers before it"),
+                "inputs",
             )
         return (sum(shape[0] for shape in inputs),)
     if len(set(inputs)) != 1:
-        raise ConfigError([f"layer {name}: add takes values of one shape (got {', '.join(map(str, inputs))})"])
+        _fail(number, wrong("add takes values of one shape", inputs, "equal shapes"), "inputs")
     return inputs[0]

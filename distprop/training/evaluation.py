@@ -8,6 +8,7 @@ predicted); for values mae (mean absolute error), mse and r2 (1 - residual sum o
 over all outputs together.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,14 +61,15 @@ class Evaluator:
         self._programs: dict[int, Program] = {}
         self._shift = self._first_target()
 
-    def run(self) -> Evaluation:
-        """Evaluate: a collective, with the same result on every rank."""
+    def run(self, tick: Callable[[], None] = lambda: None) -> Evaluation:
+        """Evaluate: a collective, with the same result on every rank. tick: called before each block of samples."""
         comm, blocks = self._comm, -(-len(self._data) // BLOCK_ROWS)
         cuts = [rank * blocks // comm.size for rank in range(comm.size + 1)]
         sums = np.zeros((blocks, self._width()), np.float64)
         classes = self._target.classes
         confusion = np.zeros((classes, classes), np.int64)
         for block in range(cuts[comm.rank], cuts[comm.rank + 1]):
+            tick()
             self._evaluate_block(block, sums[block], confusion)
         comm.allgather_slices(sums.ravel(), [cut * sums.shape[1] for cut in cuts])
         comm.allreduce(confusion)  # integers: exact in any order

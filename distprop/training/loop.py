@@ -54,6 +54,9 @@ class Observer(Protocol):
     def epoch_done(self, progress: Progress, numbers: Mapping[str, float], evaluation: Evaluation | None) -> None:
         """After each epoch, with all its numbers by name."""
 
+    def validated(self) -> None:
+        """Before validation, and after each block of samples."""
+
     def save(self, checkpoint: Checkpoint) -> str | None:
         """Keep a checkpoint, or say why it can't be kept, alike on every rank. Called on all, with the same content."""
 
@@ -77,6 +80,9 @@ class Silent:
         pass
 
     def epoch_done(self, progress: Progress, numbers: Mapping[str, float], evaluation: Evaluation | None) -> None:
+        pass
+
+    def validated(self) -> None:
         pass
 
     def save(self, checkpoint: Checkpoint) -> str | None:
@@ -284,7 +290,7 @@ class Training:
         evaluation = None
         if self._evaluator:
             self._exchange.settle()
-            evaluation = self._evaluator.run()
+            evaluation = self._evaluator.run(self._observer.validated)
             numbers |= {f"validation_{name}": number for name, number in evaluation.numbers.items()}
         numbers["learning_rate"] = self._rates.at(done.step - 1, done.plateau)
         self.progress = self._decide(

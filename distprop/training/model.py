@@ -27,9 +27,10 @@ from distprop.kernels.losses import softmax_rows
 from distprop.network.graph import Graph
 from distprop.network.layout import Layout, make_layout
 from distprop.network.program import Array, Buffers, compile_program
-from distprop.training.tensors import load_tensors, save_tensors
+from distprop.training.tensors import NAMES, load_tensors, save_tensors
 
 FORMAT = "distprop model 1"
+FIXED = ("mean", "deviation")  # of each feature that a standardise layer reads
 PREDICTION_ROWS = 256
 
 
@@ -142,7 +143,7 @@ def fixed_numbers(graph: Graph, encoding: Encoding) -> dict[str, npt.NDArray[np.
         mean = statistics.array_mean if whole else statistics.mean
         deviation = statistics.array_deviation if whole else statistics.deviation
         given = (mean if layer.mean is None else layer.mean, deviation if layer.deviation is None else layer.deviation)
-        for kind, numbers in zip(("mean", "deviation"), given, strict=True):
+        for kind, numbers in zip(FIXED, given, strict=True):
             fixed[f"{node.name}.{kind}"] = np.broadcast_to(np.asarray(numbers, np.float64), (features,)).copy()
     return fixed
 
@@ -162,13 +163,31 @@ def load_model(path: Path) -> Model:
             raise CheckpointError(f"{path}: not a distprop model")
         network = from_json(Network, json.dumps(about["network"]))
         encoding = Encoding.from_json(json.dumps(about["encoding"]))
+        encoding.check()
         graph = fitting_graph(network, encoding)
         layout = make_layout(graph)
-        params = np.zeros(layout.length, str(about["dtype"]))
+        dtype = str(about["dtype"])
+        _check_tensors(tensors, graph, layout, dtype)
+        params = np.zeros(layout.length, dtype)
         for name, view in layout.views(params).items():
-            view[...] = tensors.pop(name).reshape(view.shape)
+            view[...] = tensors.pop(name)
         return Model(network, encoding, graph, layout, params, tensors)
-    except (KeyError, ValueError, TypeError, DistpropError) as error:
+    except (KeyError, ValueError, TypeError, RecursionError, DistpropError) as error:
         if isinstance(error, CheckpointError):
             raise
-        raise CheckpointError(f"{path}: a damaged model file: {error}") from None
+        problem = "; ".join(str(error).splitlines())
+        raise CheckpointError(f"{path}: a damaged model file: {problem}") from None
+
+
+def _check_tensors(tensors: Mapping[str, Array], graph: Graph, layout: Layout, dtype: str) -> None:
+    """ValueError unless they are just the model's, so that nothing larger than they are is made."""
+    if dtype not in NAMES:
+        raise ValueError(f"numbers of type {dtype}")
+    expected = {parameter.name: (parameter.shape, dtype) for parameter in layout.parameters}
+    for node in graph.nodes:
+        if isinstance(node.layer, Standardise):
+            expected |= {f"{node.name}.{kind}": ((math.prod(node.shape),), "float64") for kind in FIXED}
+    found = {name: (array.shape, array.dtype.name) for name, array in tensors.items()}
+    for name in sorted(found.keys() | expected.keys()):
+        if found.get(name) != expected.get(name):
+            raise ValueError(f"{name} is {found.get(name, 'missing')}, expected {expected.get(name, 'nothing')}")

@@ -19,6 +19,8 @@ from distprop.comm.communicator import Communicator
 from distprop.config.run import Config
 from distprop.environment import launched
 from distprop.errors import CheckpointError
+from distprop.heartbeat.pulse import COMPILING as COMPILING_NOW
+from distprop.heartbeat.pulse import FIRST_STEP, LOADING, SAVING, VALIDATING, Pulse
 from distprop.manifest import Sum
 from distprop.report import COMPILING
 from distprop.run_directory import RunDirectory
@@ -61,8 +63,11 @@ def times_of_ranks(seconds: npt.NDArray[np.float64]) -> dict[str, Any]:
 class RunObserver:
     """Used as a context, within which SIGUSR1, SIGTERM and SIGINT ask for a stop after the present step."""
 
-    def __init__(self, run: RunDirectory, config: Config, comm: Communicator, show: Show | None) -> None:
+    def __init__(
+        self, run: RunDirectory, config: Config, comm: Communicator, show: Show | None, pulse: Pulse | None = None
+    ) -> None:
         self._run, self._config, self._comm, self._show = run, config, comm, show
+        self._pulse = pulse or Pulse(comm.rank)
         self.checkpoints = Checkpoints(run.checkpoints, config.checkpoint.keep)
         self._kept: Progress | None = None  # of the last checkpoint
         self._warnings: list[str] = []
@@ -93,16 +98,27 @@ class RunObserver:
         self._requests.__exit__(kind, error, trace)
 
     def compiling(self) -> None:
+        self._pulse.enter(COMPILING_NOW)
         self._status("compiling", Progress())
         if self._writes and self._show:
             print(COMPILING, flush=True)
 
     def training(self, progress: Progress, total_steps: int, steps_per_epoch: int) -> None:
         """Training begins, or goes on, from `progress`."""
+        self._pulse.step = progress.step
+        self._pulse.enter(FIRST_STEP)
         if self._writes:
             self._run.truncate_metrics(progress.step)
         self._begin(progress, total_steps, steps_per_epoch)
         self._status("training", progress)
+
+    def loading(self) -> None:
+        """Checkpoints are read."""
+        self._pulse.enter(LOADING)
+
+    def ending(self) -> None:
+        """Training is done, and the model is written."""
+        self._pulse.enter(SAVING)
 
     def resumed(self, checkpoint: Checkpoint) -> None:
         """Training goes on from a checkpoint, which need not be written again."""
@@ -139,6 +155,7 @@ class RunObserver:
         return wishes
 
     def steps_done(self, progress: Progress, result: StepsResult, learning_rate: float) -> None:
+        self._pulse.move(progress.step)
         if not self._writes:
             return
         now = self._stepped = time.monotonic()
@@ -190,10 +207,17 @@ class RunObserver:
         if self._show:
             self._show(record, self._record("training", progress))
 
+    def validated(self) -> None:
+        self._pulse.enter(VALIDATING)
+
     def save(self, checkpoint: Checkpoint) -> str | None:
         """Rank 0 writes; all learn what became of it."""
         if checkpoint.progress == self._kept:
             return None
+        with self._pulse.during(SAVING):
+            return self._save(checkpoint)
+
+    def _save(self, checkpoint: Checkpoint) -> str | None:
         began = self._stepped if self._stepped > self._saved else time.monotonic()
         problem = ""
         if self._writes:

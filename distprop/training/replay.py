@@ -6,6 +6,7 @@ from pathlib import Path
 from distprop.comm.communicator import Communicator
 from distprop.config.run import Config
 from distprop.errors import CheckpointError, Interrupted
+from distprop.heartbeat.pulse import Pulse
 from distprop.replay import Window
 from distprop.run_directory import RunDirectory, age_of, generations
 from distprop.training.checkpoint import Checkpoint, Checkpoints, OtherRunError, Progress
@@ -18,8 +19,8 @@ from distprop.training.run import Material, compile_kernels, made_of
 class ReplayObserver(RunObserver):
     """Looks at the steps of which the run has recorded a digest, and ends training after the last one."""
 
-    def __init__(self, folder: RunDirectory, config: Config, comm: Communicator, window: Window) -> None:
-        super().__init__(folder, config, comm, None)
+    def __init__(self, folder: RunDirectory, config: Config, comm: Communicator, window: Window, pulse: Pulse) -> None:
+        super().__init__(folder, config, comm, None, pulse)
         self._window = window
 
     def most_steps(self, progress: Progress) -> int:
@@ -42,14 +43,15 @@ class ReplayObserver(RunObserver):
             self._run.write_status(self._record("done", progress) | {"digest": digest})
 
 
-def replay(folder: RunDirectory, config: Config, material: Material, comm: Communicator) -> None:
+def replay(folder: RunDirectory, config: Config, material: Material, comm: Communicator, pulse: Pulse) -> None:
     """Compute a window again, from the newest checkpoint before it. Raises Interrupted if asked to stop."""
     window, digest = Window.read(folder.path), made_of(config, material)
     agree(comm, ingredients(digest))
-    observer = ReplayObserver(folder, config, comm, window)
+    observer = ReplayObserver(folder, config, comm, window, pulse)
     with observer:
         compile_kernels(config, material, comm, observer.compiling)
         training = Training(config, comm, material.data, material.validation, material.encoding, observer, digest)
+        observer.loading()
         checkpoint = _newest(window, digest, comm, observer)
         if checkpoint:
             training.restore(checkpoint)

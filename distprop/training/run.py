@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 
 from distprop.comm.communicator import Communicator
 from distprop.comm.threads import run_ranks
@@ -13,8 +12,7 @@ from distprop.config import config_digest
 from distprop.config.run import Config
 from distprop.data.dataset import Dataset
 from distprop.data.encoding import Encoding
-from distprop.data.fit import check_targets
-from distprop.data.open_source import rows_text
+from distprop.data.fit import check_values
 from distprop.data.prepare import prepare
 from distprop.errors import CheckpointError, Interrupted, NonFiniteError
 from distprop.kernels.jit import kernel_cache
@@ -39,10 +37,9 @@ class Material:
 def prepared_material(config: Config) -> Material:
     """The data that a resolved configuration names, prepared if they aren't yet. Raises DataError."""
     prepared = prepare(config.data, config.seed, config.dtype)
+    check_values(config.data, prepared, config.network.loss)
     validation = Dataset.open(prepared.validation) if prepared.validation else None
-    data = Dataset.open(prepared.training)
-    check_targets(config.network.loss, data, partial(rows_text, config.data))
-    return Material(data, validation, prepared.encoding, prepared.digest)
+    return Material(Dataset.open(prepared.training), validation, prepared.encoding, prepared.digest)
 
 
 def made_of(config: Config, material: Material) -> str:
@@ -58,6 +55,7 @@ def train_run(
     agree(comm, ingredients(digest))  # before anything is made of what may differ
     compile_kernels(config, material, comm, observer.compiling)
     training = Training(config, comm, material.data, material.validation, material.encoding, observer, digest)
+    observer.loading()
     checkpoint = agreed_checkpoint(run, digest, comm, observer)
     if checkpoint:
         training.restore(checkpoint)
@@ -68,6 +66,7 @@ def train_run(
     except Interrupted:
         observer.stopped(training.progress)
         raise
+    observer.ending()
     if comm.rank == 0:
         outcome.model.save(run.model)
         observer.finished(outcome.progress, outcome.model.digest(), sum_of(run.model))

@@ -85,6 +85,8 @@ def save_tensors(path: Path, tensors: Mapping[str, Array], about: Mapping[str, o
 def load_tensors(path: Path) -> tuple[dict[str, object], dict[str, Array]]:
     """Read what save_tensors wrote. Raises CheckpointError that names the file if any bit of it is wrong."""
     try:
+        if path.exists() and not path.is_file():  # opening a pipe could wait for ever
+            raise CheckpointError(f"{path}: can't be read: is no regular file")
         path.open("rb").close()  # safetensors calls whatever it can't open missing
         with safetensors.safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
@@ -93,14 +95,23 @@ def load_tensors(path: Path) -> tuple[dict[str, object], dict[str, Array]]:
         raise CheckpointError(f"{path}: no such file") from None
     except PermissionError as error:
         raise CheckpointError(f"{path}: can't be read: {error.strerror}") from None
-    except (OSError, ValueError, safetensors.SafetensorError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, safetensors.SafetensorError) as error:
         raise CheckpointError(f"{path}: can't be read: {error}") from None
     if "distprop" not in metadata:
         raise CheckpointError(f"{path}: not a file of distprop's")
     if metadata.get("sha256") != _content_digest(metadata["distprop"], tensors):
         raise CheckpointError(f"{path}: damaged: its content has another SHA-256 than when it was written")
-    about: dict[str, object] = json.loads(metadata["distprop"])
-    return about, tensors
+    return _object(path, metadata["distprop"]), tensors
+
+
+def _object(path: Path, text: str) -> dict[str, object]:
+    try:
+        about = json.loads(text)
+    except (ValueError, RecursionError):
+        about = None
+    if not isinstance(about, dict):
+        raise CheckpointError(f"{path}: what it says about itself is no JSON object")
+    return about
 
 
 def _content_digest(about: str, tensors: Mapping[str, Array]) -> str:

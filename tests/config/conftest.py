@@ -1,11 +1,13 @@
 """A sound configuration for tests to break, and the folder that it needs."""
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from distprop.cli import main
 from distprop.config import check
 
 SOUND = """\
@@ -69,6 +71,8 @@ def edited() -> Callable[[str, str], str]:
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "train.csv").touch()
     (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "loop.csv").symlink_to("loop.csv")
+    os.mkfifo(tmp_path / "pipe.csv")
     return tmp_path
 
 
@@ -83,6 +87,28 @@ def problems(folder: Path) -> Callable[..., list[str]]:
         found = check(path, overrides)
         assert time.process_time() - start < 3
         assert all(line.isprintable() for line in found)
+        return found
+
+    return find
+
+
+@pytest.fixture
+def refused(
+    folder: Path,
+    problems: Callable[..., list[str]],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[..., list[str]]:
+    """What `distprop train` and `distprop check` say of a file with this content, of which no run may come."""
+    monkeypatch.chdir(folder)
+
+    def find(content: str) -> list[str]:
+        found = problems(content)
+        for command in (["train", str(folder / "run.toml"), "-n", "2"], ["check", str(folder / "run.toml")]):
+            assert main(command) == 2
+            output, errors = capsys.readouterr()
+            assert output == "" and errors == "".join(f"{line}\n" for line in found)
+        assert not (folder / "runs").exists()
         return found
 
     return find

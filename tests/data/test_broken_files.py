@@ -1,6 +1,5 @@
-"""Broken data files: each gives one line that names the file, the place, and what to do."""
+"""Broken data files met by Python callers; test_refused_files.py has those that the command line meets."""
 
-import gzip
 import os
 import time
 from collections.abc import Callable
@@ -8,18 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as parquet
 import pytest
 
-from distprop.config.data import Arrays, Columns, Data
+from distprop.config.data import Columns, Data
 from distprop.data.csv_table import CsvTable
 from distprop.data.prepare import prepare
 from distprop.data.survey import survey
 from distprop.errors import DataError
 
-IDX_IMAGES = b"\0\0\x08\x03" + bytes([0, 0, 0, 4, 0, 0, 0, 2, 0, 0, 0, 3]) + bytes(range(24))
-LABELS = np.array([0, 1, 0, 1])
 IMAGES = np.arange(24.0).reshape(4, 6)
 
 # Name: text of train.csv, options of [data], what the error has to say.
@@ -52,7 +47,7 @@ CSV: dict[str, tuple[str | bytes, dict[str, Any], tuple[str, ...]]] = {
     "text among numbers": (
         "age,target\n" + "30,0\n31,1\n" * 8 + "n/a,1\n",
         {},
-        ('line 18, column "age": "n/a" is not a number; add it to missing_markers',),
+        ('line 18, column "age": "n/a" is not a number; correct it, or add it to missing_markers',),
     ),
     "text among truths": ("a,target\ntrue,0\nfalse,1\nmaybe,1\n", {}, ('line 4, column "a": "maybe" is not true',)),
     "text among weights": (
@@ -94,7 +89,7 @@ CSV: dict[str, tuple[str | bytes, dict[str, Any], tuple[str, ...]]] = {
     "row too long": ("a,target\n1,0\n2,1,9\n", {}, ("line 3: 3 values, but the header names 2 columns",)),
     "other delimiter": ("a;target\n1;0\n2;1\n", {}, ('set delimiter = ";"',)),
     "one class": ("a,target\n1,0\n2,0\n", {}, ("all rows are of one class (0)",)),
-    "all classes missing": ("a,target\n1,\n2,\n", {}, ("all rows are of one class ()",)),
+    "all classes missing": ("a,target\n1,\n2,\n", {}, ('column "target": the class is missing in every row',)),
     "too many categories": (
         "a,target\n" + "".join(f"name{n},{n % 2}\n" for n in range(1200)),
         {},
@@ -115,18 +110,18 @@ CSV: dict[str, tuple[str | bytes, dict[str, Any], tuple[str, ...]]] = {
     "negative weight": ("a,w,target\n1,1,0\n2,-1,1\n", {"columns": Columns(weight="w")}, ("line 3", "negative")),
     "missing weight": ("a,w,target\n1,1,0\n2,,1\n", {"columns": Columns(weight="w")}, ("line 3", "weight is missing")),
     "weights all zero": ("a,w,target\n1,0,0\n2,0,1\n", {"columns": Columns(weight="w")}, ("all weights are 0",)),
-    "not UTF-8": (b"name,target\nJos\xe9,0\nAnn,1\n", {}, ("not text in UTF-8",)),
+    "not UTF-8": (b"name,target\nJos\xe9,0\nAnn,1\n", {}, ("line 2: byte 0xe9 is no text in UTF-8; save",)),
     "not UTF-8, far below": (
         b"x,name,target\n" + b"1,Ann,0\n2,Bob,1\n" * 99_999 + b"3,Jos\xe9,1\n",
         {},
-        ("not text in UTF-8",),
+        ("line 200000: byte 0xe9 is no text in UTF-8",),
     ),
     "text among numbers, far below": (
         "skipped,target,x\n" + "z,0,1\nz,1,2\n" * 99_999 + "z,1,3_4\n",
         {"columns": Columns(features=("x",))},
         ('line 200000, column "x": "3_4" is not a number',),
     ),
-    "UTF-16": ("a,target\n1,0\n2,1\n".encode("utf-16"), {}, ("not text in UTF-8",)),
+    "UTF-16": ("a,target\n1,0\n2,1\n".encode("utf-16"), {}, ("line 1: byte 0xff is no text in UTF-8",)),
     "a picture": (b"\x89PNG\r\n\x1a\n" + bytes(200), {}, ("train.csv",)),
     "zero bytes": (bytes(500), {}, ("train.csv",)),
     "unclosed quote": ('a,target\n"1,0\n2,1\n', {}, ("train.csv",)),
@@ -183,116 +178,6 @@ def test_a_table_of_many_columns_is_looked_at_in_no_time(tmp_path: Path) -> None
     one_line(lambda: survey(CsvTable(path, ",", ()), data), '"gene39999" is used twice')
 
 
-def saved(path: Path, array: np.ndarray[Any, Any], **options: Any) -> bytes:
-    np.save(path, array, **options)
-    return path.read_bytes()
-
-
-# Name: bytes of the features' file, what the error has to say. The labels are four rows of 0, 1, 0, 1.
-FEATURES: dict[str, tuple[Callable[[Path], bytes], tuple[str, ...]]] = {
-    "empty": (lambda path: b"", ("the file is empty",)),
-    "neither format": (lambda path: b"hello, world", ("neither a .npy nor an IDX file", "68 65 6c 6c")),
-    "IDX of an unknown type": (lambda path: b"\0\0\x07" + IDX_IMAGES[3:], ("bad IDX header 00 00 07 03",)),
-    "IDX without axes": (lambda path: b"\0\0\x08\0" + IDX_IMAGES[4:], ("bad IDX header",)),
-    "IDX cut in the header": (lambda path: IDX_IMAGES[:9], ("ends inside its IDX header",)),
-    "IDX cut in the data": (lambda path: IDX_IMAGES[:-7], ("ends at row 2 of 4", "cut off")),
-    "IDX too long": (lambda path: IDX_IMAGES + b"x", ("more data than the header",)),
-    "IDX with giant rows": (lambda path: b"\0\0\x08\x03" + b"\xff" * 12 + bytes(9), ("larger than 1 GiB",)),
-    "IDX without rows": (lambda path: b"\0\0\x08\x02" + bytes(7) + b"\x05", ("is empty",)),
-    "gzip cut": (lambda path: gzip.compress(IDX_IMAGES)[:-12], ("damaged",)),
-    "gzip flipped": (lambda path: gzip.compress(IDX_IMAGES)[:-6] + b"abcdef", ("damaged",)),
-    "gzip of nothing": (lambda path: gzip.compress(b""), ("neither a .npy nor an IDX file",)),
-    "npy cut in the header": (lambda path: saved(path, IMAGES)[:40], ("header of the array is damaged",)),
-    "npy cut in the data": (lambda path: saved(path, IMAGES)[:-3], ("ends at row 3 of 4",)),
-    "npy too long": (lambda path: saved(path, IMAGES) + b"x", ("more data than the header",)),
-    "npy of a future version": (lambda path: b"\x93NUMPY\x09\x00" + bytes(200), ("header of the array is damaged",)),
-    "npy with code in its header": (
-        lambda path: b"\x93NUMPY\x01\x00" + (54).to_bytes(2, "little") + b"__import__('os').getcwd()".ljust(53) + b"\n",
-        ("header of the array is damaged",),
-    ),
-    "npy of objects": (lambda path: saved(path, np.array([[{}]] * 4)), ("type object can't be used",)),
-    "npy of complex numbers": (lambda path: saved(path, IMAGES * 1j), ("complex128 can't be used",)),
-    "npy of text": (lambda path: saved(path, np.full((4, 2), "x")), ("text where numbers are needed",)),
-    "npy of one value": (lambda path: saved(path, np.array(3.0)), ("first axis has to be the samples",)),
-    "npy without features": (lambda path: saved(path, IMAGES[:, :0]), ("is empty",)),
-    "npy in column-major order, cut": (
-        lambda path: saved(path, np.asfortranarray(np.ones((4, 9000))))[:-9000],
-        ("the file is damaged",),
-    ),
-    "npy with other rows": (lambda path: saved(path, IMAGES[:3]), ("has 4 rows", "has 3")),
-    "npy with infinity": (lambda path: saved(path, np.where(IMAGES == 15, np.inf, IMAGES)), ("row 2", "infinite")),
-    "npy with NaN": (lambda path: saved(path, np.where(IMAGES == 15, np.nan, IMAGES)), ("row 2", "missing")),
-}
-
-
-@pytest.mark.parametrize("name", FEATURES)
-def test_a_broken_array_file_gives_one_line_that_names_it(name: str, tmp_path: Path) -> None:
-    make, parts = FEATURES[name]
-    path = tmp_path / "images.npy"
-    path.write_bytes(make(path))
-    np.save(tmp_path / "labels.npy", LABELS)
-    data = Data(train=Arrays(str(path), str(tmp_path / "labels.npy")))
-    one_line(lambda: prepare(data, 0, "float32", tmp_path / "cache"), "images.npy", *parts)
-
-
-@pytest.mark.parametrize(
-    ("labels", "part"),
-    [
-        (np.array([[0, 1]] * 4), "more than one label a row"),
-        (np.array([0, 0, 0, 0]), "one class"),
-        (np.array([0, np.nan, 1, 0]), "row 1 (counted from 0): the class is missing"),
-        (np.array([0, 1, 1]), "has 3 rows"),
-    ],
-)
-def test_broken_labels_give_one_line(labels: np.ndarray[Any, Any], part: str, tmp_path: Path) -> None:
-    np.save(tmp_path / "images.npy", IMAGES)
-    np.save(tmp_path / "labels.npy", labels)
-    data = Data(train=Arrays(str(tmp_path / "images.npy"), str(tmp_path / "labels.npy")))
-    one_line(lambda: prepare(data, 0, "float32", tmp_path / "cache"), "labels.npy", part)
-
-
-def written_parquet(path: Path, columns: dict[str, Any]) -> None:
-    parquet.write_table(pa.table(columns), path)
-
-
-def test_broken_parquet_files_give_one_line(tmp_path: Path) -> None:
-    path = tmp_path / "train.parquet"
-
-    def attempt() -> object:
-        return prepare(Data(train=str(path)), 0, "float32", tmp_path / "cache")
-
-    path.write_bytes(b"PAR1 but not really")
-    one_line(attempt, "train.parquet", "damaged or no Parquet")
-    written_parquet(path, {"a": [1.0, None], "target": [0, 1]})
-    one_line(attempt, "train.parquet, row 1", 'column "a": the value is missing')
-    written_parquet(path, {"a": [[1], [2]], "target": [0, 1]})
-    one_line(attempt, 'column "a": values of type list', "drop it")
-    written_parquet(path, {"a": pa.array([], pa.float64()), "target": pa.array([], pa.int64())})
-    one_line(attempt, "no rows")
-    written_parquet(path, {"a": list(range(5000)), "target": [0, 1] * 2500})
-    path.write_bytes(path.read_bytes()[:300] + bytes(900) + path.read_bytes()[1200:])
-    one_line(attempt, "train.parquet", "damaged")
-
-
-def test_broken_npz_files_give_one_line(tmp_path: Path) -> None:
-    path = tmp_path / "train.npz"
-
-    def attempt() -> object:
-        return prepare(Data(train=str(path)), 0, "float32", tmp_path / "cache")
-
-    path.write_bytes(b"PK\x03\x04 not a zip")
-    one_line(attempt, "train.npz", "not a .npz file")
-    np.savez(path, x=IMAGES, target=LABELS[:3])
-    one_line(attempt, "train.npz", "has 3 rows")
-    np.savez(path, x=IMAGES)
-    one_line(attempt, "train.npz", 'no column "target"')
-    np.savez(path, x=IMAGES, target=LABELS)
-    content = bytearray(path.read_bytes())
-    content[300] ^= 1
-    path.write_bytes(content)
-    one_line(attempt, "train.npz", "damaged")
-
-
 def test_files_that_are_not_there_are_named_with_the_likely_one(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text("a,target\n1,0\n2,1\n")
     one_line(
@@ -309,3 +194,19 @@ def test_files_that_are_not_there_are_named_with_the_likely_one(tmp_path: Path) 
     one_line(lambda: prepare(Data(train=str(tmp_path / name)), 0, "float32", tmp_path), "not text in UTF-8; rename it")
     (tmp_path / "data.xlsx").write_text("x")
     one_line(lambda: prepare(Data(train=str(tmp_path / "data.xlsx")), 0, "float32", tmp_path), ".csv", ".parquet")
+
+
+def test_a_column_that_is_not_used_need_not_be_text(tmp_path: Path) -> None:
+    rows = "".join(f"{n},{n % 2},x\n" for n in range(1500)).encode()
+    path = tmp_path / "train.csv"
+    path.write_bytes(b"a,target,note\n" + rows + b"1,1,Jos\xe9\n")
+    data = Data(train=str(path), columns=Columns(features=("a",)))
+    assert len(prepare(data, 0, "float32", tmp_path / "cache").training) == 1501
+    path.write_bytes(b"a,target,note\n" + rows + b'1,1,"Jos\n2,0,x\n')
+    one_line(lambda: prepare(data, 0, "float32", tmp_path / "cache"), "line 1502: a quote that opens in this row")
+
+
+def test_a_quoted_line_break_at_the_end_of_a_file_is_no_fault(tmp_path: Path) -> None:
+    path = tmp_path / "train.csv"
+    path.write_text('a,target\n1,x\n2,"y\nz"\n')
+    assert prepare(Data(train=str(path)), 0, "float32", tmp_path).encoding.target.classes == ("x", "y\nz")

@@ -17,17 +17,47 @@ VALUES = Dataset.from_arrays(X, X * 2)[1]
 @pytest.mark.parametrize(
     ("loss", "units", "encoding", "problem"),
     [
-        (dp.SoftmaxCrossEntropy(), 2, CLASSES, "out, has 2 units, but the targets have 3 classes: set units = 3"),
-        (dp.MeanSquaredError(), 1, CLASSES, "out, has 1 units, but the targets have 3 classes: set units = 3"),
-        (dp.BinaryCrossEntropy(), 3, TWO, "out, has 3 units, but the targets have 2 classes: set units = 2"),
-        (dp.Huber(), 3, VALUES, "out, has 3 units, but a sample has 2 target values: set units = 2"),
-        (dp.SoftmaxCrossEntropy(), 2, VALUES, "softmax_cross_entropy needs class labels as targets"),
-        (dp.Huber(class_weights=(1.0, 2.0)), 2, VALUES, "class_weights need class labels as targets"),
+        (
+            dp.SoftmaxCrossEntropy(),
+            2,
+            CLASSES,
+            "network.layers.1.units: the targets have 3 classes: set units = 3 (got 2, expected 3)",
+        ),
+        (
+            dp.MeanSquaredError(),
+            1,
+            CLASSES,
+            "network.layers.1.units: the targets have 3 classes: set units = 3 (got 1, expected 3)",
+        ),
+        (
+            dp.BinaryCrossEntropy(),
+            3,
+            TWO,
+            "network.layers.1.units: the targets have 2 classes: set units = 2 (got 3, expected 2)",
+        ),
+        (
+            dp.Huber(),
+            3,
+            VALUES,
+            "network.layers.1.units: a sample has 2 target values: set units = 2 (got 3, expected 2)",
+        ),
+        (
+            dp.SoftmaxCrossEntropy(),
+            2,
+            VALUES,
+            "network.loss: softmax_cross_entropy needs classes (got targets that are values)",
+        ),
+        (
+            dp.Huber(class_weights=(1.0, 2.0)),
+            2,
+            VALUES,
+            "network.loss.class_weights: needs classes (got targets that are values)",
+        ),
         (
             dp.SoftmaxCrossEntropy(class_weights=(1.0, 2.0)),
             3,
             CLASSES,
-            "2 class_weights, but the targets have 3 classes",
+            "network.loss.class_weights: the targets have 3 classes (got [1.0, 2.0], expected 3 numbers)",
         ),
     ],
 )

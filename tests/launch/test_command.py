@@ -19,7 +19,7 @@ SMALL = Machine(4)
 
 
 def build(mpi, ranks=2, hosts=(), machine=SMALL, folder="/home/me"):
-    return mpirun_command(mpi, PROGRAM, ranks, hosts, machine, folder)
+    return mpirun_command(mpi, PROGRAM, ranks, hosts, machine, folder, {"DISTPROP_LAUNCHED": "1"})
 
 
 @pytest.mark.parametrize(

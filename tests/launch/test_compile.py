@@ -26,17 +26,18 @@ RUN = "runs/small"
 # What takes long to import and isn't needed where data are prepared, kernels compiled and the configuration is right.
 NOT_FOR_WARM_STARTS = {"pydantic", "pyarrow", "rich", "psutil", "numba.np.arrayobj"}
 
-# The launcher's own function with a pretended compiler: argv[1:] is its command.
+# The launcher's own function with a pretended compiler: argv is the time that it may take, and its command.
 FINISH = """
 import sys
 from distprop.errors import DistpropError
 from distprop.launch.command import Command
-from distprop.launch.run import finish
+from distprop.launch.run import finish, stop_requests
 from distprop.run_directory import RunDirectory
 run = RunDirectory.create_named("run")
 print("started", flush=True)
 try:
-    finish(Command(tuple(sys.argv[1:]), {}), run, 2)
+    with stop_requests() as stop:
+        finish(Command(tuple(sys.argv[2:]), {}), run, 2, stop, float(sys.argv[1]))
 except DistpropError as error:
     print(error, file=sys.stderr)
     sys.exit(error.exit_code)
@@ -77,20 +78,26 @@ def test_all_that_ranks_call_is_compiled_before_they_start(config, distprop, run
 
 def test_a_compiler_that_fails_ends_the_run_with_what_it_said(run_command):
     program = ["sh", "-c", "echo 'the cat sat on the cache'; exit 3"]
-    done = run_command([sys.executable, "-c", FINISH, *program])
+    done = run_command([sys.executable, "-c", FINISH, "100", *program])
     *said, last = done.stderr.splitlines()
     assert done.returncode == 1 and set(said) == {"the cat sat on the cache"}
     assert last.startswith("compiling failed (code 3) before the run was done; all output: runs/run/logs/mpirun.log")
 
 
 def test_a_compiler_that_is_done_is_quiet(run_command):
-    done = run_command([sys.executable, "-c", FINISH, "true"])
+    done = run_command([sys.executable, "-c", FINISH, "100", "true"])
     assert (done.returncode, done.stdout, done.stderr) == (0, "started\n", "")
+
+
+def test_a_compiler_that_takes_too_long_is_ended(run_command):
+    done = run_command([sys.executable, "-c", FINISH, "1", "sleep", "100"])
+    assert done.returncode == 1
+    assert done.stderr.startswith("compiling took longer than 1 s (launch.compile_seconds) before the run was done")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_compiler_at_once(run_command, number):
-    with run_command.start([sys.executable, "-c", FINISH, "sleep", "100"]) as launcher:
+    with run_command.start([sys.executable, "-c", FINISH, "100", "sleep", "100"]) as launcher:
         launcher.stdout.readline()
         while not (running := [one for one in run_command.members(run_command.tokens) if one.name() == "sleep"]):
             assert launcher.poll() is None

@@ -37,15 +37,27 @@ def test_a_value_read_twice_by_one_layer_counts_twice():
 @pytest.mark.parametrize(
     ("layers", "shape", "message"),
     [
-        ([Dense(3, name="a", inputs=("b",))], (2,), "layer a: no layer 'b' before it"),
-        ([Dense(3, name="a"), Dense(3, name="a")], (2,), "layer a: the name is taken"),
-        ([Dense(3, name="input")], (2,), "layer input: the name is taken"),
-        ([Dense(3, name="wide")], (2, 5), r"layer wide: its input has shape \(2, 5\); put a flatten layer before it"),
-        ([Activation("relu", name="a")], (2, 5), r"layer a: the network's output has shape \(2, 5\), expected one"),
-        ([Dense(3), Dropout(0.1, inputs=("input", "dense_1"), name="a")], (2,), r"layer a: .* one input \(got 2\)"),
-        ([Dense(3), Add(("dense_1",), name="a")], (2,), r"layer a: add needs two inputs or more \(got 1\)"),
-        ([Dense(3), Add(("input", "dense_1"), name="a")], (2,), r"layer a: add .* one shape \(got \(2,\), \(3,\)\)"),
-        ([Concatenate(("input", "input"), name="a")], (2, 2), r"layer a: concatenate takes values with one axis"),
+        ([Dense(3, name="a", inputs=("b",))], (2,), "network.layers.0.inputs: no layer 'b' before it"),
+        ([Dense(3, name="a"), Dense(3, name="a")], (2,), "network.layers.1.name: the name 'a' is taken"),
+        ([Dense(3, name="input")], (2,), "network.layers.0.name: the name 'input' is taken"),
+        (
+            [Dense(3, name="wide")],
+            (2, 5),
+            r"layers.0: the input is no vector \(got \[2, 5\], .* put a flatten layer before it",
+        ),
+        ([Activation("relu", name="a")], (2, 5), r"layers.0: the output is no vector \(got \[2, 5\], expected one"),
+        (
+            [Dense(3), Dropout(0.1, inputs=("input", "dense_1"), name="a")],
+            (2,),
+            r"layers.1.inputs: .* one input \(got 2\)",
+        ),
+        ([Dense(3), Add(("dense_1",), name="a")], (2,), r"layers.1.inputs: add needs two inputs or more \(got 1\)"),
+        (
+            [Dense(3), Add(("input", "dense_1"), name="a")],
+            (2,),
+            r"layers.1.inputs: add .* one shape \(got \[\[2\], \[3\]\]",
+        ),
+        ([Concatenate(("input", "input"), name="a")], (2, 2), r"layers.0.inputs: concatenate joins vectors"),
     ],
 )
 def test_what_does_not_fit_is_an_error_that_names_the_layer(layers, shape, message):

@@ -17,6 +17,8 @@ FORBIDDEN = ("pickle.", "exec", "compile", "import", "os.system", "os.exec", "os
              "socket.", "ctypes.", "marshal.", "os.symlink", "os.link", "os.chmod")  # fmt: skip
 ON_FILES = ("open", "os.listdir", "os.scandir", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate")
 
+REMOVING = ("os.remove", "os.rmdir")  # from which folder is their second argument
+
 
 class Watch:
     """An audit hook, which can't be taken away again. inside: the folder that is being loaded, None for none."""
@@ -28,8 +30,15 @@ class Watch:
     def __call__(self, event: str, arguments: tuple[object, ...]) -> None:
         if self.inside is None:
             return
+        if (
+            event == "compile" and arguments[1] == "<unknown>"
+        ):  # ast.literal_eval: only parsed; exec would be an event too
+            return
         if event.startswith(FORBIDDEN):
             self.seen.append(f"{event} {arguments[:1]}")
+        # What is named by a descriptor, or from one, lies where that was opened, which was seen.
+        if event in ON_FILES and (isinstance(arguments[0], int) or (event in REMOVING and arguments[1] != -1)):
+            return
         if event in ON_FILES and arguments[0] is not None and not str(arguments[0]).startswith(self.inside):
             self.seen.append(f"{event} {arguments[0]}")
 
