@@ -42,6 +42,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "startup": Benchmark(("--cold",)),
     "resident": Benchmark(),
     "checkpoint": Benchmark(),
+    "guards": Benchmark(),
     "restart": Benchmark(),
     "memory": Benchmark(),
     "data": Benchmark(),

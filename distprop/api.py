@@ -35,11 +35,12 @@ from distprop.run_directory import RunDirectory
 from distprop.training import model as trained
 from distprop.training.checkpoint import Progress
 from distprop.training.evaluation import Evaluation
+from distprop.training.guards import agree, ingredients
 from distprop.training.loop import STOP, Outcome, Silent
 from distprop.training.loop import Training as Engine
 from distprop.training.observer import RunObserver
 from distprop.training.requests import StopRequests
-from distprop.training.run import Material, compile_kernels, prepared_material, train_run
+from distprop.training.run import Material, compile_kernels, made_of, prepared_material, train_run
 
 IN_MEMORY = "arrays-in-memory.npz"  # what a run's configuration says of data that came from no file
 _WHOLE = re.compile("-?[0-9]{1,18}")  # of 64 bits; longer labels stay text
@@ -223,7 +224,7 @@ def train(
         config = resolve(config, Path.cwd())
         material = prepared_material(config)
     else:
-        material = _material(data, validation, config, bool(run))
+        material = _material(data, validation, config, bool(run) or comm.size > 1)
         kind = material.encoding.target.kind
         config = resolve(replace(config, data=replace(config.data, target_kind=kind)), Path.cwd())
     show = _show if verbose and comm.rank == 0 else None
@@ -259,11 +260,13 @@ def _material(data: Dataset, validation: Dataset | None, config: Config, needs_d
 
 def _train(config: Config, material: Material, comm: Communicator, show: "Show | None") -> Outcome:
     """Train with nothing written to disk. KeyboardInterrupt, on every rank, after the step in which Ctrl-C came."""
+    digest = made_of(config, material)
+    agree(comm, ingredients(digest))
     compile_kernels(config, material, comm, lambda: None)
     ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # else the program sees to it
     with StopRequests([signal.SIGINT] if ours else []) as requests:
         observer = _Teller(show, requests)
-        training = Engine(config, comm, material.data, material.validation, material.encoding, observer, "")
+        training = Engine(config, comm, material.data, material.validation, material.encoding, observer, digest)
         try:
             return training.run()
         except Interrupted as error:

@@ -116,6 +116,26 @@ def _add_training(commands: Commands) -> None:
     )
     resume.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
     _add_place(resume)
+    _add_launch(train, resume)
+    again = _add(commands, "replay", _replay, "Compute steps of a run again, and compare digests of the parameters.")
+    again.add_argument("run", type=Path, metavar="RUN", help="folder of the run, which stays as it is")
+    again.add_argument(
+        "--steps", type=_steps, required=True, metavar="A:B", help="the digests recorded after A to B steps"
+    )
+    again.add_argument("--json", action="store_true", help="print one JSON object")
+    _add_place(again)
+    again.set_defaults(max_restarts=None, min_ranks=None)
+
+
+def _add_launch(*parsers: argparse.ArgumentParser) -> None:
+    for parser in parsers:
+        parser.add_argument("--max-restarts", type=_count_or_none, metavar="N",
+                            help="how often ranks that have died or hung are started again (default: 3)")  # fmt: skip
+        parser.add_argument("--min-ranks", type=_count, metavar="N",
+                            help="how many must be left to go on when hosts are lost (default: 1)")  # fmt: skip
+        parser.add_argument(
+            "--dry-run", action="store_true", help="print the mpirun command that does the same, and stop"
+        )
 
 
 def _add_place(parser: argparse.ArgumentParser) -> None:
@@ -123,11 +143,6 @@ def _add_place(parser: argparse.ArgumentParser) -> None:
     hosts = parser.add_mutually_exclusive_group()
     hosts.add_argument("--hosts", metavar="A:2,B:2", help="hosts and how many ranks each takes")
     hosts.add_argument("--hostfile", type=Path, metavar="FILE", help="the same, one host a line: 'a slots=2' or 'a:2'")
-    parser.add_argument("--max-restarts", type=_count_or_none, metavar="N",
-                        help="how often ranks that have died or hung are started again (default: 3)")  # fmt: skip
-    parser.add_argument("--min-ranks", type=_count, metavar="N",
-                        help="how many must be left to go on when hosts are lost (default: 1)")  # fmt: skip
-    parser.add_argument("--dry-run", action="store_true", help="print the mpirun command that does the same, and stop")
 
 
 def _add_overrides(parser: argparse.ArgumentParser) -> None:
@@ -175,6 +190,15 @@ def _count_or_none(text: str) -> int:
     return 0 if text == "0" else _count(text)
 
 
+def _steps(text: str) -> tuple[int, int]:
+    first, colon, last = text.partition(":")
+    if not (colon and first.isascii() and first.isdigit() and last.isascii() and last.isdigit()) or int(first) > int(
+        last
+    ):
+        raise argparse.ArgumentTypeError(f"'{text}' is not of the form A:B with A <= B, such as 0:500")
+    return int(first), int(last)
+
+
 def _train(options: argparse.Namespace) -> int:
     if rank_by_environment() is not None:  # then an mpirun is there already
         from distprop import worker
@@ -197,6 +221,19 @@ def _resume(options: argparse.Namespace) -> int:
     from distprop.launch import start
 
     return start.resume(options.run, _place(options), dry_run=options.dry_run)
+
+
+def _replay(options: argparse.Namespace) -> int:
+    if rank_by_environment() is not None:
+        from distprop import worker
+
+        with worker.told_once():
+            raise UsageError(
+                "distprop replay starts its ranks itself: start it outside of an mpirun, with -n or --hosts"
+            )
+    from distprop.launch import start
+
+    return start.replay(options.run, options.steps, _place(options), as_json=options.json)
 
 
 def _refuse_place(options: argparse.Namespace) -> None:

@@ -7,6 +7,8 @@
     ├── CheckpointError      4   no usable checkpoint or model file, or one that can't be written
     ├── NonFiniteError       5   the loss or a gradient became NaN or infinite
     ├── GaveUpError          7   the run failed and restarting it did not help
+    ├── DisagreementError    8   ranks that must be alike aren't: their software, configuration, data or parameters
+    ├── ReplayError          9   a run that was computed again has other parameters than it had
     └── Interrupted         75   stopped on request after a checkpoint: resume continues
 
 The text is for the user: one line a problem, which says what was given, where, what is allowed and what to do.
@@ -52,6 +54,14 @@ class NonFiniteError(DistpropError):
 
 class GaveUpError(DistpropError):
     exit_code = 7
+
+
+class DisagreementError(DistpropError):
+    exit_code = 8
+
+
+class ReplayError(DistpropError):
+    exit_code = 9
 
 
 class Interrupted(DistpropError):  # noqa: N818 (not an error: asked for)

@@ -24,6 +24,15 @@ def cache_folder(kind: str) -> Path:
 
 
 @functools.cache
+def kernel_sources() -> str:
+    """A hash of all kernels' sources."""
+    digest = hashlib.sha256()
+    for source in sorted(_KERNELS.glob("*.py")):
+        digest.update(source.name.encode() + b"\0" + source.read_bytes())
+    return digest.hexdigest()
+
+
+@functools.cache
 def kernel_folder() -> Path:
     """The folder of kernels compiled from these sources, by this Numba, for this CPU; it may not be there yet.
 
@@ -31,9 +40,7 @@ def kernel_folder() -> Path:
     changed, not that a function called from another file has; so the name is a hash of all kernel sources. Machines
     with other CPUs may share a home folder.
     """
-    digest = hashlib.sha256()
-    for source in sorted(_KERNELS.glob("*.py")):
-        digest.update(source.name.encode() + b"\0" + source.read_bytes())
+    digest = hashlib.sha256(kernel_sources().encode())
     target = [os.environ.get(name) for name in _OTHER_CPU]
     digest.update(repr((version("numba"), version("llvmlite"), target, _cpu())).encode())
     return cache_folder("kernels") / digest.hexdigest()[:16]

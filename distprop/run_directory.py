@@ -2,7 +2,7 @@
 
     config.toml         the resolved configuration
     status.json         where the run is; replaced about twice a second by rank 0
-    metrics.jsonl       one JSON object a line: {"kind": "step", "epoch" or "checkpoint", "step": ..., ...}
+    metrics.jsonl       one JSON object a line: {"kind": "step", "epoch", "digest" or "checkpoint", "step": ...}
     timeline.json       every rank's calls of the first steps, if asked for: a Chrome trace
     checkpoints/        what a resumed run starts from, a folder each; see training/checkpoint.py
     model.safetensors   the trained model: of the best epoch if a validation number is monitored, else of the last
@@ -183,8 +183,11 @@ class RunDirectory:
         return records, offset + len(whole) + len(newline)
 
     def truncate_metrics(self, step: int) -> None:
-        """Drop what was reported after `step`: a run that is resumed there reports it again."""
-        kept = [record for record in self.read_metrics() if record["step"] <= step]
+        """Drop what was reported after `step`: a run that is resumed there reports it again.
+
+        A digest of the state after `step` is reported with the next one.
+        """
+        kept = [record for record in self.read_metrics() if record["step"] + (record.get("kind") == "digest") <= step]
         if self.metrics.exists():
             write_whole(self.metrics, "".join(json.dumps(record) + "\n" for record in kept))
 

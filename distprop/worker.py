@@ -2,6 +2,7 @@
 
     python -m distprop.worker RUN        started by the launcher, once for each rank
     python -m distprop.worker RUN N      compiles what N ranks on this machine will call, started before them
+    python -m distprop.worker FOLDER replay    computes a window of another run again, which is described in the folder
     mpirun -n 4 distprop train CONFIG    under somebody else's mpirun: the ranks make the run directory themselves
 
 What is wrong with configuration or data is found before MPI is initialised, so that such an error can't leave ranks
@@ -14,9 +15,9 @@ import faulthandler
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from distprop.comm.communicator import Communicator
 from distprop.comm.mutual import watching_each_other
@@ -26,15 +27,17 @@ from distprop.config import load_config, located, resolve
 from distprop.config.run import Config
 from distprop.data.fit import fitting_graph
 from distprop.environment import die_with_parent, launched, rank_by_environment, watcher
-from distprop.errors import DistpropError, Interrupted, UsageError, out_of_memory
+from distprop.errors import DisagreementError, DistpropError, Interrupted, UsageError, out_of_memory
 from distprop.heartbeat.pulse import PREPARING, STARTING, Pulse
 from distprop.heartbeat.sender import STACKS, Sender
 from distprop.heartbeat.watch import Limits
 from distprop.paths import cache_folder
 from distprop.report import epoch_line
 from distprop.run_directory import RunDirectory
+from distprop.training.guards import agree, ingredients
 from distprop.training.observer import RunObserver
-from distprop.training.run import Material, prepared_material, rehearse, train_run
+from distprop.training.replay import replay
+from distprop.training.run import Material, made_of, prepared_material, rehearse, train_run
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # errors of disks, which don't pass by themselves
 HUNG = 6  # the exit code of ranks that didn't get on
@@ -46,7 +49,9 @@ def main(arguments: Sequence[str]) -> int:
     """A rank that the launcher has started, or the process that compiles for so many ranks."""
     die_with_parent()
     run = RunDirectory.open(Path(arguments[0]))
-    return _compile(run, int(arguments[1])) if arguments[1:] else _rank(run)
+    if arguments[1:] in ([], ["replay"]):
+        return _rank(run, _replay if arguments[1:] else _work)
+    return _compile(run, int(arguments[1]))
 
 
 def _compile(run: RunDirectory, ranks: int) -> int:
@@ -58,7 +63,10 @@ def _compile(run: RunDirectory, ranks: int) -> int:
         return _fail(run, error)
 
 
-def _rank(run: RunDirectory) -> int:
+Work: TypeAlias = Callable[[RunDirectory, Config, Material, Communicator, Pulse], int]
+
+
+def _rank(run: RunDirectory, work: Work) -> int:
     pulse = Pulse(rank_by_environment() or 0)
     with _stacks_in(run), Sender(pulse, watcher()):
         try:
@@ -66,7 +74,7 @@ def _rank(run: RunDirectory) -> int:
             config = load_config(run.config, check_files=False)
             material = prepared_material(config)
             pulse.enter(STARTING)
-            return _work(run, config, material, Watched(_world(), pulse), pulse)
+            return work(run, config, material, Watched(_world(), pulse), pulse)
         except BaseException as error:
             return _fail(run, error)
 
@@ -81,8 +89,9 @@ def train(config: Path, overrides: Sequence[str], run: Path | None) -> int:
             fitting_graph(resolved.network, material.encoding)
     comm = _world()
     try:
+        agree(comm, ingredients(made_of(resolved, material)))
         check_ranks(comm.size, resolved.training.shards or 1)
-    except UsageError as error:  # on every rank alike, so all of them leave without an abort
+    except (UsageError, DisagreementError) as error:  # on every rank alike, so all of them leave without an abort
         if comm.rank == 0:
             print(error, file=sys.stderr, flush=True)
         return error.exit_code
@@ -128,6 +137,16 @@ def _work(run: RunDirectory, config: Config, material: Material, comm: Communica
             _say(comm, f"{error}; continue with: distprop resume {run.path}")
             return error.exit_code
     _say(comm, f"model   {run.model}\ndigest  {outcome.model.digest()}")
+    return 0
+
+
+def _replay(folder: RunDirectory, config: Config, material: Material, comm: Communicator, pulse: Pulse) -> int:
+    """Compute a window of another run again, which is described in the folder."""
+    try:
+        replay(folder, config, material, comm, pulse)
+    except Interrupted as error:
+        comm.barrier()
+        return error.exit_code
     return 0
 
 

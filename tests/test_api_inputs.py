@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import distprop as dp
-from distprop.errors import CheckpointError, DataError, UsageError
+from distprop.comm.threads import run_ranks
+from distprop.errors import CheckpointError, DataError, DisagreementError, UsageError
 from distprop.run_directory import RunDirectory
 from distprop.training.loop import Training
 
@@ -164,3 +165,30 @@ def test_a_program_that_handles_ctrl_c_itself_keeps_its_handler(interrupted_in_a
     finally:
         signal.signal(signal.SIGINT, before)
     assert len(came) == 1
+
+
+def test_targets_and_features_out_of_range_are_told_with_their_place():
+    x, y = np.ones((8, 2)), np.linspace(0, 1, 8)
+    network = dp.Network([dp.Dense(1)], loss=dp.BinaryCrossEntropy())
+    for wrong in (-0.25, 1.5):
+        y[5] = wrong
+        with pytest.raises(DataError, match=rf"y, row 5: a target of {wrong} is no probability"):
+            dp.train(network, dp.Dataset(x, y, kind="values"), epochs=1, verbose=False)
+    x[:, 1] = np.linspace(0, 1e-40, 8)  # a deviation of which the inverse is no float32
+    network = dp.Network([dp.Standardise(), dp.Dense(1)], loss=dp.MeanSquaredError())
+    with pytest.raises(
+        DataError, match=r"standardise_1: 1 / deviation = 1 / .*e-41 of feature 2 is too large for float32"
+    ):
+        dp.train(network, dp.Dataset(x, y), epochs=1, verbose=False)
+
+
+def test_ranks_that_were_given_other_arrays_end_with_one_error():
+    def work(comm):
+        x = np.random.default_rng(comm.rank // 2).normal(size=(32, 2))  # a seed that depends on the rank
+        network = dp.Network([dp.Dense(1)], loss=dp.MeanSquaredError())
+        with pytest.raises(DisagreementError) as caught:
+            dp.train(network, dp.Dataset(x, x[:, 0]), epochs=1, batch_size=32, verbose=False, comm=comm)
+        return str(caught.value)
+
+    (text,) = set(run_ranks(3, work))
+    assert text.startswith("the ranks aren't alike: rank 2 has data ")

@@ -150,6 +150,7 @@ NAMES = (
     "startup",
     "resident",
     "checkpoint",
+    "guards",
     "memory",
     "data",
 )

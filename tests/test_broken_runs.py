@@ -84,6 +84,18 @@ def test_a_mistake_is_told_within_3_seconds(config: str, rows: str, tmp_path: Pa
     assert min(seconds) < LIMIT_S
 
 
+def test_rows_that_overflow_in_a_layer_end_all_ranks_in_one_line_that_names_their_lines(
+    tmp_path: Path, distprop: Run
+) -> None:
+    huge = "3e38,3e38,a\n"  # fit float32, but no sum of them does
+    config = CONFIG.replace("{ type", '{ type = "dense", units = 8, activation = "relu" }, { type', 1)
+    code, said = attempt(config + "shuffle = false\n", ROWS.replace("3,3,a\n", huge, 1), tmp_path, distprop)
+    assert code == 5 and said.count("\n") == 1
+    line = 1 + ROWS.splitlines().index("3,3,a")
+    assert "not finite at step 1 (epoch 1, minibatch 1): loss " in said
+    assert f": the output of dense_1 for line {line} of {tmp_path / 'train.csv'}, the gradient of dense_2" in said
+
+
 # What only the data show of a configuration: what is replaced in it, and the line, without the file's name.
 MISFITS = [
     (

@@ -20,7 +20,7 @@ FLOORS = (
     ("heartbeat", "network"),
     ("data",),
     ("comm",),
-    ("compiled", "report", "run_directory"),
+    ("compiled", "replay", "report", "run_directory"),
     ("training",),
     ("worker",),
     ("launch",),

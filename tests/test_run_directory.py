@@ -131,3 +131,11 @@ def test_damaged_lines_and_a_damaged_status_are_left_out(tmp_path):
     for text in ("", "x", "[]", "{}"):
         run.status.write_text(text)
         assert run.read_status() is None
+
+
+def test_a_digest_of_the_state_that_a_resumed_run_starts_from_is_dropped_as_it_is_told_again(run):
+    records = [{"kind": kind, "step": step} for step in (5, 10) for kind in ("digest", "step", "checkpoint")]
+    for record in records:
+        run.append_metrics(record)
+    run.truncate_metrics(10)
+    assert run.read_metrics() == [record for record in records if record != {"kind": "digest", "step": 10}]

@@ -23,7 +23,7 @@ class Agreement:
         self._comm = comm
         self._mine = np.zeros(WORDS + tails + max(map(sum, counts)))  # one length for all ranks
         self._everyones = np.zeros((comm.size, self._mine.size))
-        self.words, self.all_words = np.zeros(WORDS, np.int64), np.zeros((comm.size, WORDS), np.int64)
+        self.words, self.all_words = self._mine[:WORDS].view(np.int64), np.zeros((comm.size, WORDS), np.int64)
         self.tails = self._mine[WORDS:][: TAIL * nodes[rank]].reshape(-1, TAIL)
         self.all_tails = np.zeros((sum(nodes), TAIL))
         self.all_blocks = np.zeros(max((own.stop for of_rank in blocks for own in of_rank), default=0))
@@ -40,8 +40,7 @@ class Agreement:
         return Call(self._tell, (), "allgather(words, tails, blocks)", "exchange")
 
     def _tell(self) -> None:
-        self._mine[:WORDS] = self.words
         self._comm.allgather(self._mine, self._everyones)
-        self.all_words[:] = self._everyones[:, :WORDS]
+        self.all_words[:] = self._everyones.view(np.int64)[:, :WORDS]
         self.all_tails[:] = self._everyones.ravel()[self._tail_places].reshape(-1, TAIL)
         self.all_blocks[:] = self._everyones.ravel()[self._block_places]

@@ -17,7 +17,7 @@ class Allreduce(Sliced):
 
     def __init__(self, comm: Communicator, length: int, shards: int, dtype: npt.DTypeLike, passes: int) -> None:
         super().__init__(comm, [slice(0, length)], shards, passes)
-        self.owned = (slice(0, length),)
+        self.owned, self.copies = (slice(0, length),), tuple(range(rank, rank + 1) for rank in range(comm.size))
         self.params = np.zeros(length, dtype)
         self.partials = np.zeros((len(self.nodes), length), dtype)
         self.parts = (self.partials[:1],)

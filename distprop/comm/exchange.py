@@ -32,6 +32,8 @@ class Exchange(Protocol):
     nodes: this rank's canonical nodes of the tree over shards, one partial gradient each, in ascending order.
     owned: of each bucket, the slice of the flat vectors that this rank updates.
     params (length,): the parameters, which all ranks see alike after `settle`.
+    copies: the ranks that have a copy of them in common, for each copy: those of a machine, or each for itself.
+    part: of this rank's copy, what it answers for; the parts of its ranks are the whole.
 
     Written before the exchange, by this rank: partials (len(nodes), length), the partial gradients;
     tails (len(nodes), TAIL) float64, sums over a node's samples; words (WORDS,) int64, what it tells the others;
@@ -41,10 +43,14 @@ class Exchange(Protocol):
     nodes: tuple[Node, ...]
     owned: tuple[slice, ...]
     params: Array
+    copies: tuple[range, ...]
     partials: Array
     tails: Array
     words: Array
     blocks: tuple[Array, ...]
+
+    @property
+    def part(self) -> slice: ...
 
     parts: tuple[Array, ...]
     """After `collect`: the owned slice of a bucket's gradient is their sum, in the tree's order, parts (K, owned)."""

@@ -1,7 +1,7 @@
 """How the flat vectors are cut: into buckets that are exchanged one by one, and these into a slice for each rank."""
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from distprop.kernels.norms import BLOCK
 from distprop.kernels.tape import Call
 
 TAIL = 2  # sums that travel with the gradient: loss, and the weight of what was classified right
-WORDS = 8  # integers that each rank tells all others in a step: a cache line
+WORDS = 16  # integers that each rank tells all others in a step: two cache lines
 BUCKET_BYTES = 1 << 18  # at least, of a bucket: large enough that its bytes take longer than its messages
 
 
@@ -80,6 +80,15 @@ class Sliced:
         self.owned = tuple(self._slice(bucket, comm.rank) for bucket in range(len(buckets)))
         self.totals = np.zeros(TAIL)
         self.all_words = np.zeros((comm.size, WORDS), np.int64)
+        ends = list(accumulate(comm.machines, initial=0))
+        self.copies = tuple(range(first, last) for first, last in pairwise(ends))
+
+    @property
+    def part(self) -> slice:
+        """Of this rank's copy of the parameters, what it answers for."""
+        copy = next(copy for copy in self.copies if self._comm.rank in copy)
+        cuts, index = cut_into_slices(slice(0, self._length), len(copy)), self._comm.rank - copy.start
+        return slice(cuts[index], cuts[index + 1])
 
     @property
     def _length(self) -> int:

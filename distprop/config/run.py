@@ -66,7 +66,7 @@ class Training:
     top_k: Annotated[int, Bounds(ge=2)] = 5
     """How many of the likeliest classes count as right in the top-k accuracy."""
     log_every: Count = 100
-    """Steps between two lines of metrics.jsonl."""
+    """Steps between two lines of metrics.jsonl, and between two digests of the parameters, which ranks compare."""
     timeline: Count | None = None
     """Record every call of so many first steps on every rank, as a Chrome trace: timeline.json. They run slower."""
 

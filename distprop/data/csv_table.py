@@ -6,7 +6,7 @@ import itertools
 import json
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -72,10 +72,15 @@ class CsvTable:
         return f'{self.path}, column "{shown(column)}"'
 
     def place(self, row: int, column: str) -> str:
-        for n, (line, _) in enumerate(self._rows()):
-            if n == row:
-                return f'{self.path}, line {line}, column "{shown(column)}"'
-        return f'{self.path}, row {row}, column "{shown(column)}"'
+        lines = self.lines([row])
+        where = f"line {lines[0]}" if lines else f"row {row}"
+        return f'{self.path}, {where}, column "{shown(column)}"'
+
+    def lines(self, rows: Collection[int]) -> list[int]:
+        """The lines of the file, from 1, in which rows (from 0) begin."""
+        wanted = set(rows)
+        known = (line for n, (line, _) in enumerate(self._rows()) if n in wanted)
+        return list(itertools.islice(known, len(wanted)))
 
     def _open(self, numbers: Sequence[str], texts: Sequence[str]) -> Iterator[Any]:
         kinds = {name: pa.bool_() if name in self._booleans else pa.float64() for name in numbers}

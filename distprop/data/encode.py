@@ -128,7 +128,12 @@ class Encoder:
         if column.fill is None:
             cure = 'set missing = "mean" or a number under [data]'
             raise self._error(missing, column.name, f"the value is missing; {cure}")
-        np.copyto(part, np.asarray(column.fill, part.dtype), where=missing)
+        with np.errstate(over="ignore"):
+            fill = np.asarray(column.fill, part.dtype)
+        if not np.isfinite(fill).all():
+            title = self._source.column_title(column.name)
+            raise DataError(f"{title}: missing = {column.fill[0]} under [data] is too large for {self._dtype}")
+        np.copyto(part, fill, where=missing)
 
     def _require_finite(self, name: str, values: Array) -> None:
         infinite = np.isinf(values)

@@ -85,3 +85,13 @@ class Progress:
         self._console = Console(highlight=False, soft_wrap=True)  # honours NO_COLOR
         self._live = Live("starting", console=self._console, transient=True, refresh_per_second=4)
         self._live.start()
+
+
+class Quiet(Progress):
+    """Shows warnings alone: for commands whose output is read by programs."""
+
+    def __init__(self) -> None:
+        super().__init__(live=False)
+
+    def note(self, text: str) -> None:
+        pass

@@ -1,15 +1,19 @@
 """Starts a run: reads the configuration, prepares the data, places the ranks, shows the result."""
 
+import json
 import os
+import shutil
 import sys
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distprop.environment import LAUNCHED, WATCHER
-from distprop.errors import UsageError
+from distprop.errors import Interrupted, ReplayError, UsageError
 from distprop.heartbeat.listener import addresses
 from distprop.heartbeat.watch import Limits
 from distprop.launch.command import RANK_VARIABLES, Command, mpirun_command
@@ -17,11 +21,21 @@ from distprop.launch.cores import available_cores
 from distprop.launch.hosts import Place, parse_hostfile, parse_hosts
 from distprop.launch.machine import allocated_nodes, this_machine
 from distprop.launch.mpi import find_mpi
-from distprop.launch.progress import Progress
+from distprop.launch.progress import Progress, Quiet
 from distprop.launch.reach import answering
 from distprop.launch.restarts import run_to_end
-from distprop.launch.run import Ranks, RunFailedError, finish, stop_requests, stoppable
+from distprop.launch.run import (
+    KilledError,
+    Ranks,
+    RunFailedError,
+    Stop,
+    finish,
+    stop_requests,
+    stoppable,
+    supervise,
+)  # fmt: skip
 from distprop.paths import kernel_folder
+from distprop.replay import compare, replay_object, table, window_of
 from distprop.report import COMPILING, counted, duration, tell
 from distprop.run_directory import RunDirectory, next_free
 
@@ -73,6 +87,55 @@ def resume(folder: Path, place: Place, *, dry_run: bool = False) -> int:
         return _launch(run, place, config, prepared)
 
 
+def replay(folder: Path, steps: tuple[int, int], place: Place, *, as_json: bool) -> int:
+    """Compute a window of a run again and print how its digests compare. ReplayError if one differs."""
+    from distprop.config import load_config, located, write_config
+
+    run = RunDirectory.open(folder)
+    window, config = window_of(run, *steps), load_config(run.config)
+    place = complete(place, config)
+    with stoppable(), located(run.config):
+        prepared = _prepare(config)
+    with (
+        run.held(),
+        _folder_beside(run) as again,
+        stop_requests() as stop,
+        Quiet() if as_json else Progress() as progress,
+    ):
+        progress.note(f"{run.path}, steps {window.first} to {window.last}: {counted(place.ranks or 1, 'rank')}")
+        window.write(again.path)
+        write_config(replace(config, training=replace(config.training, timeline=None)), again.config)
+        _compile(again, place, config, prepared, stop, progress.note)
+        supervise(ranks_of(place, again.path, Limits.of(config.launch), "replay"), again, progress, stop)
+        found = compare(window, again)
+    print(json.dumps(replay_object(window, found)) if as_json else table(found))
+    different = [one for one in found if not one.same]
+    if different:
+        raise ReplayError(
+            f"{run.path}: {len(different)} of {counted(len(found), 'digest')} are not those that were recorded, "
+            f"from {different[0].what} on"
+        )
+    return 0
+
+
+@contextmanager
+def _folder_beside(run: RunDirectory) -> Iterator[RunDirectory]:
+    """A folder for ranks, in that of the run: all hosts see it. It stays if only its logs can explain a failure."""
+    folder = RunDirectory(Path(tempfile.mkdtemp(prefix="replay-", dir=run.path)))
+    folder.logs.mkdir()
+    unexplained = False
+    try:
+        yield folder
+    except (Interrupted, KilledError) as error:
+        raise type(error)(f"replay stopped; {run.path} is as it was") from None
+    except RunFailedError as error:
+        unexplained = error.exit_code == 1
+        raise
+    finally:
+        if not unexplained:
+            shutil.rmtree(folder.path)
+
+
 def _prepare(config: "Config") -> "Prepared":
     """Data are read here, before ranks start, so that what is wrong with them or the network for them is said."""
     from distprop.data.fit import check_values, fitting_graph
@@ -92,10 +155,7 @@ def _launch(run: RunDirectory, place: Place, config: "Config", prepared: "Prepar
     _warn_if_crowded(place)
     tell(f"{run.path}: {counted(place.ranks, 'rank')}")
     with run.held(), stop_requests() as stop:
-        if not _compiled(place, config, prepared):
-            tell(COMPILING)
-            processes = min(place.ranks, available_cores().budget, MOST_COMPILERS)
-            finish(compiling_command(place, run.path), run, processes, stop, limits.compile_s)
+        _compile(run, place, config, prepared, stop, tell)
         with Progress() as progress:
             status = run_to_end(
                 lambda again: ranks_of(_left_of(place, progress) if again else place, run.path, limits),
@@ -103,6 +163,15 @@ def _launch(run: RunDirectory, place: Place, config: "Config", prepared: "Prepar
             )  # fmt: skip
     progress.note(summary(run, status, time.monotonic() - began))
     return 0
+
+
+def _compile(
+    run: RunDirectory, place: Place, config: "Config", prepared: "Prepared", stop: Stop, say: Callable[[str], None]
+) -> None:
+    if not _compiled(place, config, prepared):
+        say(COMPILING)
+        processes = min(place.ranks or 1, available_cores().budget, MOST_COMPILERS)
+        finish(compiling_command(place, run.path), run, processes, stop, Limits.of(config.launch).compile_s)
 
 
 def _left_of(place: Place, progress: Progress) -> Place:
@@ -154,12 +223,12 @@ def complete(place: Place, config: "Config") -> Place:
     return Place(ranks, hosts, launch.max_restarts if place.max_restarts is None else place.max_restarts, least)
 
 
-def ranks_of(place: Place, folder: Path, limits: Limits) -> Ranks:
+def ranks_of(place: Place, folder: Path, limits: Limits, *what: str) -> Ranks:
     """What starts the ranks of the run in `folder`."""
     assert place.ranks is not None
 
     def command(watcher: str) -> Command:
-        return _mpirun(place, [*WORKER, str(folder.resolve())], {WATCHER: watcher})
+        return _mpirun(place, [*WORKER, str(folder.resolve()), *what], {WATCHER: watcher})
 
     elsewhere = place.hosts or allocated_nodes(os.environ) > 1
     return Ranks(command, place.ranks, limits, tuple(addresses()) if elsewhere else ())

@@ -37,6 +37,10 @@ class Buffers:
             self._arrays[name, kind] = np.zeros((self.rows, columns), self.dtype)
         return self._arrays[name, kind][:rows]
 
+    def matrices(self, rows: int) -> list[tuple[str, str, Array]]:
+        """Name, kind and first rows of all matrices, in the order in which they are first written."""
+        return [(name, kind, array[:rows]) for (name, kind), array in self._arrays.items()]
+
     def scratch(self, elements: int) -> Array:
         """Room for a kernel's intermediate results, at least so many elements."""
         if self._scratch.size < elements:

@@ -56,6 +56,7 @@ class Checkpoint:
     state: Mapping[str, Array]  # the optimizer's slots, each a flat vector
     best: Array | None  # parameters of the best epoch
     config: str  # digests of what the model depends on: of the configuration and of the data, with a space between
+    digest: str = ""  # of params, where it was taken; it isn't written to the folder, whose files have sums
 
     @property
     def name(self) -> str:
@@ -97,7 +98,7 @@ class Checkpoints:
             "step": checkpoint.progress.step,
             "progress": asdict(checkpoint.progress),
             "config": checkpoint.config,
-            "versions": _versions(),
+            "versions": versions(),
         }
         files = {name: pieces_of(vectors) for name, vectors in checkpoint.files().items()}
         write_folder(self.path / checkpoint.name, files, about)
@@ -121,7 +122,7 @@ class Checkpoints:
         for path in generations(self.path):
             try:
                 return self.read(path.name, config), problems
-            except _OtherRunError:
+            except OtherRunError:
                 raise
             except CheckpointError as error:
                 problems.append(str(error))
@@ -133,7 +134,8 @@ class Checkpoints:
         """One checkpoint. Raises CheckpointError unless every bit of it is as written, for this configuration."""
         checkpoint = read_checkpoint(self.path / name)
         if checkpoint.config != config:
-            raise _OtherRunError(f"{self.path / name}: made with {_other(checkpoint.config, config)}; start a new run")
+            other = _other(checkpoint.config, config)
+            raise OtherRunError(f"{self.path / name}: made with {other}; bring that back, or start a new run")
         self._good.add(name)
         return checkpoint
 
@@ -142,7 +144,7 @@ class Checkpoints:
         remove_leftovers(self.path, GENERATION.pattern)
 
 
-class _OtherRunError(CheckpointError):
+class OtherRunError(CheckpointError):
     """A checkpoint that is whole, but belongs to something else."""
 
 
@@ -184,6 +186,6 @@ def _all_finite(vector: Array) -> bool:
 
 
 @functools.cache
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
     """What the numbers were computed with."""
     return {name: version(name) for name in ("distprop", "numpy", "numba")}

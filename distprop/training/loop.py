@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -17,14 +18,17 @@ from distprop.comm.shards import owned_shards
 from distprop.config.run import Config
 from distprop.data.dataset import Dataset
 from distprop.data.encoding import Encoding
+from distprop.data.open_source import rows_text
 from distprop.errors import CheckpointError, Interrupted, NonFiniteError
 from distprop.network.initializers import initialize
 from distprop.network.layout import Layout
 from distprop.network.program import Array
 from distprop.training.checkpoint import Checkpoint, Progress
 from distprop.training.evaluation import Evaluation, Evaluator
+from distprop.training.guards import agree, hexadecimal, ingredients
 from distprop.training.minibatch import Minibatches
 from distprop.training.model import Model, make_model
+from distprop.training.non_finite import CURE, explanation
 from distprop.training.optimizers import Updater
 from distprop.training.schedules import LearningRate
 from distprop.training.step import MOST_STEPS, Step, StepsResult
@@ -134,7 +138,7 @@ class Training:
         self._updater = Updater(config.optimizer, self.model.layout, self._exchange.owned, config.dtype)
         self._step = Step(
             self.model.graph, self.model.layout, constants, self._minibatches, self._exchange, self._updater,
-            shards, config.seed, passes,
+            shards, config.seed, passes, config.training.log_every,
         )  # fmt: skip
         self._evaluator = validation is not None and Evaluator(
             self.model.graph, self.model.named(), constants, validation, target, comm, config.dtype, class_weights,
@@ -174,15 +178,18 @@ class Training:
             np.concatenate([checkpoint.state[name][owned] for owned in self._exchange.owned], out=slot)
 
     def checkpoint(self) -> Checkpoint:
-        """What a resumed run starts from: a collective. NonFiniteError, on all ranks, if it would be of no use."""
+        """What a resumed run starts from: a collective.
+
+        NonFiniteError or DisagreementError, on all ranks, if it would be of no use.
+        """
         self._exchange.settle()
+        digest = hexadecimal(self._step.digests.agree(self._comm, self.progress.step))
         state = {name: self._exchange.gather(slot) for name, slot in self._updater.slots().items()}
-        checkpoint = Checkpoint(self.progress, self.model.params, state, self._best, self._digest)
+        checkpoint = Checkpoint(self.progress, self.model.params, state, self._best, self._digest, digest)
         name = checkpoint.not_finite()
         if name:
             raise NonFiniteError(
-                f"not finite after step {self.progress.step}: {name}; nothing of this state is saved; "
-                "lower optimizer.learning_rate, set optimizer.clip_norm, or standardise the features"
+                f"not finite after step {self.progress.step}: {name}; nothing of this state is saved; {CURE}"
             )
         return checkpoint
 
@@ -200,8 +207,10 @@ class Training:
     def run(self) -> Outcome:
         """Train to the end. Raises Interrupted, after a checkpoint, if any rank wishes to stop.
 
-        Raises CheckpointError, on all ranks after the same step, if a checkpoint can't be written that must be.
+        Raises CheckpointError, on all ranks after the same step, if a checkpoint can't be written that must be;
+        NonFiniteError if a loss or gradient isn't finite; DisagreementError if ranks don't have alike what they must.
         """
+        self._agree()
         history = []
         if self._config.training.timeline:
             self._timeline = Timeline(self._comm, self._config.training.timeline)
@@ -211,6 +220,13 @@ class Training:
         self._save(needed=True)
         params = self.model.params.copy() if self._best is None else self._best
         return Outcome(replace(self.model, params=params), self.progress, history)
+
+    def _agree(self) -> None:
+        """Go on only if all ranks start alike: a collective."""
+        self._comm.barrier()  # the parameters may be shared: now nobody writes them any more
+        digest, step = self._step.digests.whole(), self.progress.step
+        agree(self._comm, ingredients(self._digest) | {"step": str(step), "parameters": hexadecimal(digest)})
+        self._step.digests.agreed = step
 
     def _train_epoch(self) -> None:
         """The steps that are left of the present epoch."""
@@ -229,10 +245,15 @@ class Training:
         sums = before.loss, before.correct, before.weight
         wishes = self._observer.wish(before, steps)
         timeline = self._timeline
-        result = self._step.run(
-            before.epoch, before.minibatch, before.step, rates, sums, wishes, self._wanted_steps,
-            timeline.add if timeline else None,
-        )  # fmt: skip
+        try:
+            result = self._step.run(
+                before.epoch, before.minibatch, before.step, rates, sums, wishes, self._wanted_steps,
+                timeline.add if timeline else None,
+            )  # fmt: skip
+        except NonFiniteError as error:  # on all ranks alike
+            samples = self._minibatches.samples(before.minibatch)
+            origin = explanation(self._step, samples, self._comm, partial(rows_text, self._config.data))
+            raise NonFiniteError(f"{error}; {origin}") from None
         self._patience = result.patience
         self._wanted_steps = int(min(max(RUN_S * steps / (time.perf_counter() - begin), 1), MOST_STEPS))
         loss, correct, weight = result.sums

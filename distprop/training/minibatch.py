@@ -60,6 +60,10 @@ class Minibatches:
         last = len(self.data) - (len(self) - 1) * self.batch_size
         return {last} if len(self) == 1 else {self.batch_size, last}
 
+    def samples(self, number: int) -> int:
+        """How many samples the minibatch of this number has."""
+        return min(self.batch_size, len(self.data) - number * self.batch_size)
+
     def alike(self, number: int) -> int:
         """How many minibatches have the size of this one, from it on to the end of the epoch."""
         whole = len(self.data) // self.batch_size

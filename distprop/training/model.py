@@ -117,7 +117,15 @@ def kernel_constants(fixed: Mapping[str, npt.NDArray[np.float64]], dtype: npt.DT
     for name, values in fixed.items():
         layer, kind = name.rsplit(".", 1)
         inverse = kind == "deviation"
-        constants[f"{layer}.{'inverse' if inverse else kind}"] = (1 / values if inverse else values).astype(dtype)
+        with np.errstate(over="ignore", divide="ignore"):
+            numbers = (1 / values if inverse else values).astype(dtype)
+        if not np.isfinite(numbers).all():
+            feature = int(np.argmin(np.isfinite(numbers)))
+            what = f"1 / {kind} = 1 / {values[feature]:g}" if inverse else f"the {kind} {values[feature]:g}"
+            raise DataError(
+                f"{layer}: {what} of feature {feature + 1} is too large for {np.dtype(dtype)}; scale that column"
+            )
+        constants[f"{layer}.{'inverse' if inverse else kind}"] = numbers
     return constants
 
 

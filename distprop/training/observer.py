@@ -26,6 +26,7 @@ from distprop.report import COMPILING
 from distprop.run_directory import RunDirectory
 from distprop.training.checkpoint import Checkpoint, Checkpoints, Progress
 from distprop.training.evaluation import Evaluation
+from distprop.training.guards import hexadecimal
 from distprop.training.loop import CHECKPOINT, STOP
 from distprop.training.requests import StopRequests
 from distprop.training.step import PHASES, StepsResult
@@ -162,6 +163,9 @@ class RunObserver:
         self._epoch_samples += result.samples
         self._loss = result.loss / result.weight if result.weight else float("nan")
         self._seconds = result.seconds
+        if result.digest:
+            done, digest = result.digest
+            self._append({"kind": "digest", "step": done, "digest": hexadecimal(digest)})
         if progress.step % self._config.training.log_every == 0:
             self._log_step(progress, result, learning_rate, now)
         if now - self._told >= STATUS_S:
@@ -234,6 +238,7 @@ class RunObserver:
                 "step": checkpoint.progress.step,
                 "epoch": checkpoint.progress.epoch + 1,
                 "name": checkpoint.name,
+                "digest": checkpoint.digest,
                 "checkpoint_seconds": round(self._cost, 6),
             }
         )

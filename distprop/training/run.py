@@ -19,6 +19,7 @@ from distprop.kernels.jit import kernel_cache
 from distprop.manifest import sum_of
 from distprop.run_directory import RunDirectory, age_of, generations
 from distprop.training.checkpoint import NONE_LEFT, Checkpoint
+from distprop.training.guards import agree, ingredients
 from distprop.training.loop import Outcome, Silent, Training
 from distprop.training.observer import RunObserver
 
@@ -41,11 +42,17 @@ def prepared_material(config: Config) -> Material:
     return Material(Dataset.open(prepared.training), validation, prepared.encoding, prepared.digest)
 
 
+def made_of(config: Config, material: Material) -> str:
+    """What tells a model from others, before it is trained: digests of the configuration and of the data."""
+    return f"{config_digest(config)} {material.digest}"
+
+
 def train_run(
     run: RunDirectory, config: Config, material: Material, comm: Communicator, observer: RunObserver
 ) -> Outcome:
     """Train what is left of a run and save its model. Raises Interrupted after a checkpoint if asked to stop."""
-    digest = f"{config_digest(config)} {material.digest}"
+    digest = made_of(config, material)
+    agree(comm, ingredients(digest))  # before anything is made of what may differ
     compile_kernels(config, material, comm, observer.compiling)
     training = Training(config, comm, material.data, material.validation, material.encoding, observer, digest)
     observer.loading()

@@ -14,6 +14,7 @@ from distprop.comm.exchange import Exchange
 from distprop.comm.shards import Node, passes_of, shard_bounds
 from distprop.comm.slices import TAIL, blocks_of
 from distprop.errors import NonFiniteError
+from distprop.kernels.digests import DIVERGED
 from distprop.kernels.metrics import correct_weights
 from distprop.kernels.norms import BLOCK, block_square_sums
 from distprop.kernels.step import (
@@ -32,6 +33,7 @@ from distprop.kernels.tree import column_sums
 from distprop.network.graph import Graph
 from distprop.network.layout import Layout
 from distprop.network.program import Array, Buffers, Gradients, Program, compile_program
+from distprop.training.guards import Digests
 from distprop.training.minibatch import Minibatches
 from distprop.training.optimizers import Updater
 
@@ -42,7 +44,7 @@ MOST_STEPS = 4096  # in one run: the length of the table of learning rates
 PART = 32 * BLOCK  # elements
 MOST_PARTS = 64
 
-WISHES, PATIENCE, NANOSECONDS = 0, 1, slice(2, 2 + len(PHASES))  # the words that ranks tell each other
+WISHES, PATIENCE, NANOSECONDS = 0, 1, slice(2, 2 + len(PHASES))  # words that ranks tell each other; see guards.py too
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,22 @@ class StepsResult:
     wishes: int  # of all ranks, see loop.py
     patience: int  # rank 0's: how many steps it would like to be run next
     seconds: npt.NDArray[np.float64]  # (size, len(PHASES)): where each rank's time went, until these steps began
+    digest: tuple[int, int] | None = None  # of the parameters, and after how many steps, if it was taken
+
+
+@dataclass(frozen=True)
+class Leftovers:
+    """What a rank's last pass over a minibatch leaves: N rows.
+
+    indices (N,): the rows of the training data; losses (N,); matrices: name, kind and array (N, ...) of all values and
+    gradients, see Buffers; earlier: the rows of the training data that this rank's passes before it had.
+    """
+
+    program: Program
+    indices: npt.NDArray[np.int64]
+    losses: Array
+    matrices: list[tuple[str, str, Array]]
+    earlier: npt.NDArray[np.int64]
 
 
 class Step:
@@ -77,6 +95,7 @@ class Step:
         shards: int,
         seed: int,
         passes: int = 1,
+        digest_every: int = 1,
     ) -> None:
         self.graph, self.layout, self.constants, self.params = graph, layout, constants, exchange.params
         self.minibatches, self.exchange, self.updater = minibatches, exchange, updater
@@ -96,6 +115,7 @@ class Step:
             samples: [self._program(samples, run) for run in self._runs] for samples in minibatches.sizes()
         }
         self._tapes: dict[int, Tape] = {}
+        self.digests = Digests(exchange, digest_every, self._clock)
 
     @property
     def program(self) -> Program:
@@ -124,7 +144,8 @@ class Step:
         `step` counts from 0 over all epochs; sums: loss, correct, weight of the epoch so far. Each rank may wish for
         something after these steps, and say how many it would like next; the result holds all ranks' wishes, as bits.
         record: told of every call.
-        Raises NonFiniteError, on every rank alike, if a loss or a gradient isn't finite; params are useless then.
+        Raises NonFiniteError, on every rank alike, if a loss or a gradient isn't finite, DisagreementError if copies of
+        the parameters differ; params are useless then.
         """
         minibatches, exchange, clock = self.minibatches, self.exchange, self._clock
         first = number * minibatches.batch_size
@@ -133,20 +154,42 @@ class Step:
             self._tapes[samples] = Tape(self._calls(samples))
         clock[EPOCH], clock[STEP], clock[FIRST], clock[DONE] = epoch, step, first, 0
         self._rates[: len(rates)], self._sums[:] = rates, sums
-        exchange.words[:] = wishes, patience, *(int(seconds * 1e9) for seconds in self.seconds.values())
+        self.digests.begin(step)
+        exchange.words[[WISHES, PATIENCE]] = wishes, patience
+        exchange.words[NANOSECONDS] = [int(seconds * 1e9) for seconds in self.seconds.values()]
         code = self._tapes[samples].run(len(rates), exchange.waiting, record)
         done, weight, loss = int(clock[DONE]), float(minibatches.total_weight[0]), float(exchange.totals[0])
         norm = float(self._norm[0])
         if code == NOT_FINITE:
             exchange.settle()
             raise NonFiniteError(_non_finite(epoch, number + done, step + done, loss, weight, norm))
+        if code == DIVERGED:
+            exchange.settle()
+            self.digests.during(step, done)
+            raise self.digests.diverged(step + done)
         assert code == 0, f"a kernel has failed at step {step + done + 1}"
         all_wishes = int(np.bitwise_or.reduce(exchange.all_words[:, WISHES]))
         loss_sum, correct_sum, weight_sum = self._sums.tolist()
         return StepsResult(
             done, done * samples, (loss_sum, correct_sum, weight_sum), weight, loss, norm, all_wishes,
             int(exchange.all_words[0, PATIENCE]), exchange.all_words[:, NANOSECONDS] * 1e-9,
+            self.digests.during(step, done),
         )  # fmt: skip
+
+    def leftovers(self, samples: int) -> Leftovers:
+        """Of the last minibatch, which had so many samples."""
+        rows, program, indices = (
+            self._rows(samples, self._runs[-1]),
+            self._programs[samples][-1],
+            self.minibatches.indices,
+        )
+        count, begin = rows.stop - rows.start, self._rows(samples, self._runs[0]).start
+        matrices = self._buffers.matrices(count)
+        return Leftovers(program, indices[rows], self._losses[:count], matrices, indices[begin : rows.start])
+
+    def reduced(self) -> list[tuple[slice, Array]]:
+        """This rank's slices of the last gradient, with their places."""
+        return [(own, self._gradient_of(b, slice(None))) for b, own in enumerate(self.exchange.owned)]
 
     def _rows(self, samples: int, run: Node) -> slice:
         """The rows of a run of shards in a minibatch of so many samples."""
@@ -176,7 +219,7 @@ class Step:
         """The whole walk."""
         minibatches, exchange, updater = self.minibatches, self.exchange, self.updater
         before, after = self._learning(samples)
-        calls = [*minibatches.choose(samples, self._clock), *exchange.forward(before)]
+        calls = [*minibatches.choose(samples, self._clock), *exchange.forward(before), self.digests.compute()]
         prepare = updater.prepare(self._rates, self._clock, self._norm)
         check = Call(
             check_finite,
@@ -187,13 +230,13 @@ class Step:
         if updater.clips_norm:
             calls += exchange.backward(after)
             calls += [call for bucket in self._buckets for call in self._reduced(bucket)]
-            calls += [*exchange.agree(), check, *prepare]
+            calls += [*exchange.agree(), *self.digests.compare(), check, *prepare]
             parts = [(bucket, part) for bucket in self._buckets for part in self._parts(bucket)]
             calls += [call for bucket, part in parts for call in self._update(bucket, part)]
             calls += exchange.share()
         else:
             update = partial(self._reduced, updates=True)
-            calls += [*prepare, *exchange.backward_and_update(after, update), check]
+            calls += [*prepare, *exchange.backward_and_update(after, update), *self.digests.compare(), check]
         arguments = (self._sums, self._clock, exchange.totals, minibatches.total_weight, samples)
         return [*calls, Call(finish_step, arguments, "sums += loss, correct, weight", "update")]
 
@@ -267,7 +310,5 @@ class Step:
 def _non_finite(epoch: int, number: int, step: int, loss: float, weight: float, norm: float) -> str:
     mean = loss / weight if weight else loss
     return (
-        f"not finite at step {step + 1} (epoch {epoch + 1}, minibatch {number + 1}): "
-        f"loss {mean}, gradient norm {norm}; "
-        "lower optimizer.learning_rate, set optimizer.clip_norm, or standardise the features"
+        f"not finite at step {step + 1} (epoch {epoch + 1}, minibatch {number + 1}): loss {mean}, gradient norm {norm}"
     )

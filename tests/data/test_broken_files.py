@@ -67,6 +67,21 @@ CSV: dict[str, tuple[str | bytes, dict[str, Any], tuple[str, ...]]] = {
     ),
     "infinite number": ("a,target\n1,0\ninf,1\n", {}, ('line 3, column "a": the value is infinite',)),
     "too large for float32": ("a,target\n1,0\n1e300,1\n", {}, ("line 3", "too large for float32")),
+    "a fill that is too large for float32": (
+        "a,target\n1,0\n,1\n",
+        {"missing": 1e39},
+        ('column "a": missing = 1e+39 under [data] is too large for float32',),
+    ),
+    "a target that is too large for float32": (
+        "a,target\n1,0\n2,1e300\n",
+        {"target_kind": "values"},
+        ('line 3, column "target": the value is infinite, or too large for float32',),
+    ),
+    "a weight that is too large for float32": (
+        "a,w,target\n1,1,0\n2,1e300,1\n",
+        {"columns": Columns(weight="w")},
+        ('line 3, column "w": the value is infinite, or too large for float32',),
+    ),
     "after a quoted line break": ('a,b,target\n"x\ny",1,0\n"z",inf,1\n', {}, ('line 4, column "b"',)),
     "in a row of two lines": ('a,b,target\n"z",1,1\n"x\ny",inf,0\n', {}, ('line 3, column "b"',)),
     "after an empty line": ("a,target\n1,0\n\n\n,1\n2,1\n", {}, ('line 5, column "a"',)),

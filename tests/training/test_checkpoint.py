@@ -120,7 +120,9 @@ def test_a_checkpoint_that_is_damaged_does_not_count_as_one_that_is_kept(tmp_pat
 )
 def test_what_belongs_to_another_run_is_refused_and_says_why(tmp_path, made_with, what):
     Checkpoints(tmp_path, keep=2).save(checkpoint(config=made_with))
-    with pytest.raises(CheckpointError, match=rf"{tmp_path}/{checkpoint().name}: made with {what}; start a new run"):
+    with pytest.raises(
+        CheckpointError, match=rf"{tmp_path}/{checkpoint().name}: made with {what}; bring that back, or start a new run"
+    ):
         Checkpoints(tmp_path, keep=2).load("settings data")
 
 

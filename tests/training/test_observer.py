@@ -37,7 +37,7 @@ def observer(lab, tmp_path, comm=None, **rules):
 
 def done(observer, step):
     """A step has been done, as the loop tells it."""
-    result = SimpleNamespace(samples=1, loss=1.0, weight=1.0, seconds=observer._seconds)
+    result = SimpleNamespace(samples=1, loss=1.0, weight=1.0, seconds=observer._seconds, digest=None)
     observer.steps_done(Progress(step=step), result, 0.1)
 
 
