@@ -26,7 +26,7 @@ from distprop.training.loop import Silent
 
 
 class Recorder(Silent):
-    """Writes down what one rank is told; wishes `wishes[step]` on the ranks `who` when that step is about to be done."""
+    """Writes down what one rank is told; wishes `wishes[step]` on ranks `who` when that step is about to be done."""
 
     def __init__(self, comm: Communicator, wishes: dict[int, int], who: Container[int]) -> None:
         self._comm, self._wishes = comm, wishes if comm.rank in who else {}
