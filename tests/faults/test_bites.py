@@ -11,6 +11,7 @@ from distprop.config.toml import parse
 ROOT = Path(__file__).parents[2]
 TABLE = Path(__file__).with_name("bugs.toml")
 BUGS = {bug["name"]: bug for bug in parse(TABLE.read_text(encoding="utf-8"), TABLE)["bug"]}
+LIMIT_S = 250.0  # for the tests of one bug
 
 # pytest on the package in its argv[1], which must be the one that is imported.
 PYTEST = """
@@ -36,11 +37,11 @@ def changed(bug, root):
 def run_tests(run_command, copy):
     """Call it to run tests of the copy. What became of each: "", or the first line of why it failed; and all words."""
     report = copy.parent / "report.xml"
-    options = ["-n", "0", "-x", "-p", "no:cacheprovider", f"--junitxml={report}", f"--basetemp={copy.parent / 'temp'}"]
+    options = f"-n 0 -x -p no:cacheprovider --junitxml={report} --basetemp={copy.parent / 'temp'}".split()
 
-    def run_tests(tests, **environment):
-        command = [sys.executable, "-c", PYTEST, copy / "distprop", *options, *tests]
-        done = run_command(command, environment={"PYTHONPATH": str(copy), **environment}, folder=copy)
+    def run_tests(tests, limit_s=LIMIT_S, **environment):
+        command = [sys.executable, "-c", PYTEST, copy / "distprop", *options, "-m", "", *tests]
+        done = run_command(command, limit_s, environment={"PYTHONPATH": str(copy), **environment}, folder=copy)
         said = done.stdout + done.stderr
         assert done.returncode in (0, 1), said
         return {case.get("name"): outcome(case) for case in ElementTree.parse(report).iter("testcase")}, said
@@ -60,8 +61,9 @@ def is_assertion(why):
     return why.startswith(("assert ", "AssertionError", "Failed: DID NOT "))
 
 
-def test_there_are_many_bugs():
-    assert len(BUGS) >= 40 and all(bug["old"] != bug["new"] for bug in BUGS.values())
+def test_the_docs_tell_how_many_bugs_there_are():
+    page = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    assert f"| {len(BUGS)} defects, " in page and f"| {len(BUGS)} of {len(BUGS)} |" in page
 
 
 @pytest.mark.parametrize("name", BUGS)
@@ -83,6 +85,7 @@ def test_a_bug_is_noticed(copy, run_tests, tmp_path, name):
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3000)
 def test_without_bugs_the_same_tests_pass(run_tests):
-    outcomes, said = run_tests(sorted({test for bug in BUGS.values() for test in bug["tests"]}))
+    outcomes, said = run_tests(sorted({test for bug in BUGS.values() for test in bug["tests"]}), 10 * LIMIT_S)
     assert outcomes and not any(outcomes.values()), said

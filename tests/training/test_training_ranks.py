@@ -100,7 +100,7 @@ def test_a_run_that_is_done_stays_as_it_is_when_resumed(lab, uncut):
     assert [rank.digest for rank in again] == [whole.digest] * 2 and again[0].seen.steps == []
 
 
-@pytest.mark.parametrize("who", [(0,), (2,), (0, 1, 2)])  # mpirun hands a signal on to all
+@pytest.mark.parametrize("who", [(0,), (2,), (0, 1), (0, 1, 2)])  # mpirun hands a signal on to all
 def test_a_wish_to_stop_is_granted_on_all_ranks_at_one_step(lab, who):
     config = lab.config_of(lab.network, training=lab.short)
     ranks = lab.train(3, config, lab.training, wishes={3: STOP}, who=who)
