@@ -1,11 +1,13 @@
 """Small fixed runs whose bits must never change by accident; their digests are in reference_digests.json.
 
-    python tests/reference_digests.py [NAME ...]      print digests, of all runs or of these
-    python tests/reference_digests.py --write         keep them, after a change that is meant to change bits
+    python tests/reference_digests.py [NAME ...]          print digests, of all runs or of these
+    python tests/reference_digests.py --grid [NAME ...]   the same on 1 to 8 ranks, also stopped and resumed on others
+    python tests/reference_digests.py --write             keep them, after a change that is meant to change bits
 
 A digest covers the parameters and every number reported. The data come from integer arithmetic alone.
 """
 
+import copy
 import hashlib
 import json
 import sys
@@ -15,6 +17,7 @@ import numpy as np
 
 from distprop.comm.communicator import Communicator
 from distprop.comm.serial import Serial
+from distprop.comm.threads import run_ranks
 from distprop.config import optimizers as o
 from distprop.config import resolve
 from distprop.config import schedules as s
@@ -30,11 +33,14 @@ from distprop.config.losses import (
 )
 from distprop.config.run import Config, Network, Training
 from distprop.data.dataset import Dataset
-from distprop.training.loop import Silent
+from distprop.errors import Interrupted
+from distprop.training.checkpoint import Checkpoint, Progress
+from distprop.training.loop import STOP, Silent
 from distprop.training.loop import Training as Engine
 
 FILE = Path(__file__).with_suffix(".json")
 ROWS, HELD_OUT = 77, 290
+RANKS = (1, 2, 3, 4, 5, 7, 8)
 
 
 def numbers(rows: int, columns: int, salt: int) -> np.ndarray:
@@ -82,8 +88,8 @@ RUNS: dict[str, Run] = {
 }
 
 
-def digest(name: str, comm: Communicator) -> str:
-    """Train one of the runs; the digest of the model and of all its numbers."""
+def engine(name: str, comm: Communicator, observer: Silent) -> Engine:
+    """One rank's part in one of the runs."""
     kind, layers, loss, optimizer, schedule, batch_size, shards, dtype = RUNS[name]
     outputs = layers[-1].units  # type: ignore[union-attr]
     data, held_out, encoding = data_of(kind, outputs, dtype)
@@ -96,13 +102,74 @@ def digest(name: str, comm: Communicator) -> str:
         seed=len(name),
         dtype=dtype,  # type: ignore[arg-type]
     )
-    outcome = Engine(resolve(config, Path("/")), comm, data, held_out, encoding, Silent(), "").run()  # type: ignore[arg-type]
-    return hashlib.sha256(f"{outcome.model.digest()} {outcome.history}".encode()).hexdigest()
+    return Engine(resolve(config, Path("/")), comm, data, held_out, encoding, observer, "")  # type: ignore[arg-type]
+
+
+def finish(training: Engine, before: list[dict[str, float]]) -> str:
+    """Train to the end; the digest of the model and of all numbers, of which some have been reported before."""
+    outcome = training.run()
+    return hashlib.sha256(f"{outcome.model.digest()} {before + outcome.history}".encode()).hexdigest()
+
+
+def digest(name: str, comm: Communicator) -> str:
+    """Train one of the runs."""
+    return finish(engine(name, comm, Silent()), [])
+
+
+class StoppedInTheMiddle(Silent):
+    """Wishes for a stop after half of the steps, and keeps what a resumed run needs."""
+
+    def __init__(self) -> None:
+        self.epochs: list[dict[str, float]] = []
+        self.steps = 0  # of the whole run
+
+    def most_steps(self, progress: Progress) -> int:
+        return 1
+
+    def wish(self, progress: Progress, steps: int) -> int:
+        return STOP if progress.step + steps == self.steps // 2 else 0
+
+    def epoch_done(self, progress, numbers, evaluation) -> None:  # type: ignore[no-untyped-def]
+        self.epochs.append(dict(numbers))
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        self.checkpoint = copy.deepcopy(checkpoint)  # its parameters are those that are trained
+
+
+def stop(name: str, comm: Communicator) -> StoppedInTheMiddle:
+    """Train half of one of the runs."""
+    seen = StoppedInTheMiddle()
+    training = engine(name, comm, seen)
+    seen.steps = training.total_steps
+    try:
+        training.run()
+    except Interrupted:
+        return seen
+    raise AssertionError(f"{name} was not stopped")
+
+
+def resume(name: str, comm: Communicator, half: StoppedInTheMiddle) -> str:
+    """Train the other half."""
+    training = engine(name, comm, Silent())
+    training.restore(half.checkpoint)
+    return finish(training, half.epochs)
+
+
+def grid(name: str) -> dict[str, list[str]]:
+    """The digest on each rank, for every number of ranks, of the run as a whole and of one resumed on other ranks."""
+    ranks = [number for number in RANKS if number <= RUNS[name][6]]
+    found = {}
+    for number, other in zip(ranks, [*ranks[1:], 1], strict=True):
+        found[f"{number}"] = run_ranks(number, lambda comm: digest(name, comm))
+        half = run_ranks(number, lambda comm: stop(name, comm))[-1]
+        found[f"{number}, then {other}"] = run_ranks(other, lambda comm, half=half: resume(name, comm, half))
+    return found
 
 
 def main(arguments: list[str]) -> None:
-    names = [name for name in arguments if name != "--write"] or list(RUNS)
-    text = json.dumps({name: digest(name, Serial()) for name in names}, indent=4)
+    names = [name for name in arguments if not name.startswith("--")] or list(RUNS)
+    of_run = grid if "--grid" in arguments else lambda name: digest(name, Serial())
+    text = json.dumps({name: of_run(name) for name in names}, indent=4)
     if "--write" in arguments:
         FILE.write_text(text + "\n", encoding="utf-8")
     print(text)

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import platform
+import shutil
 import signal
 import sys
 import time
@@ -12,8 +13,7 @@ import pytest
 from llvmlite.binding import get_host_cpu_features
 
 from distprop.comm.serial import Serial
-from distprop.comm.threads import run_ranks
-from distprop.run_directory import RunDirectory
+from distprop.run_directory import RunDirectory, age_of, generations
 
 PROGRAM = Path(__file__).with_name("reference_digests.py")
 KEPT = json.loads(PROGRAM.with_suffix(".json").read_text(encoding="utf-8"))
@@ -23,12 +23,8 @@ TARGETS = {
     "znver3": ("avx2", "fma", "vaes"),
     "skylake-avx512": ("avx512f", "avx512dq", "avx512bw", "avx512vl"),
 }
-QUICK = {("x86-64", "momentum"), ("haswell", "momentum"), ("skylake-avx512", "momentum")}
-GRID = [
-    pytest.param(target, name, marks=() if (target, name) in QUICK else pytest.mark.long)
-    for target in TARGETS
-    for name in KEPT
-]
+QUICK = [("x86-64", "momentum"), ("haswell", "momentum"), ("skylake-avx512", "momentum")]
+RANKS = (1, 2, 3, 4, 5, 7, 8)
 
 CONFIG = """
 seed = 3
@@ -82,22 +78,49 @@ def test_runs_have_the_bits_that_they_always_had(reference, name):
     assert reference.digest(name, Serial()) == KEPT[name]
 
 
+def check_grid(grid):
+    """Every run's digests, on every rank of any number of them, as a whole and stopped in the middle: all are kept."""
+    other = {(name, ranks) for name, found in grid.items() for ranks in found if set(found[ranks]) != {KEPT[name]}}
+    assert not other
+    return sum(map(len, grid.values()))
+
+
 @pytest.mark.parametrize("name", KEPT)
-def test_runs_have_these_bits_on_three_ranks(reference, name):
-    assert run_ranks(3, lambda comm: reference.digest(name, comm)) == [KEPT[name]] * 3
+def test_any_number_of_ranks_gives_these_bits_also_stopped_and_resumed_on_another(reference, name):
+    assert check_grid({name: reference.grid(name)}) == 2 * sum(ranks <= reference.RUNS[name][6] for ranks in RANKS)
 
 
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="the targets are x86-64 CPUs")
-@pytest.mark.parametrize(("target", "name"), GRID)
-def test_code_for_any_cpu_gives_these_bits(run_command, target, name):
+def environment_of(target):
     host = get_host_cpu_features()
     if not all(host.get(feature) for feature in TARGETS[target]):
         pytest.skip(f"this CPU can't run code for {target}")
     # Without NUMBA_CPU_FEATURES, Numba adds all features of this CPU to the target's.
-    environment = {"NUMBA_CPU_NAME": target, "NUMBA_CPU_FEATURES": ""}
-    done = run_command([sys.executable, PROGRAM, name], environment=environment)
+    return {"NUMBA_CPU_NAME": target, "NUMBA_CPU_FEATURES": ""}
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the targets are x86-64 CPUs")
+@pytest.mark.parametrize(("target", "name"), QUICK)
+def test_code_for_any_cpu_gives_these_bits(run_command, target, name):
+    done = run_command([sys.executable, PROGRAM, name], environment=environment_of(target))
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {name: KEPT[name]}
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the targets are x86-64 CPUs")
+@pytest.mark.parametrize("target", ["this CPU", *TARGETS])
+def test_the_whole_grid_of_runs_ranks_restarts_cpus_and_caches_has_these_bits(run_command, tmp_path, target):
+    environment = {} if target == "this CPU" else environment_of(target)
+    for cache in ("cold", "warm"):
+        cached = len(list(tmp_path.rglob("*.nbc")))
+        assert (cached > 0) == (cache == "warm")
+        done = run_command(
+            [sys.executable, PROGRAM, "--grid"], 1500.0, {**environment, "DISTPROP_CACHE": str(tmp_path)}
+        )
+        assert done.returncode == 0, done.stderr
+        assert check_grid(json.loads(done.stdout)) == 96
+    assert len(list(tmp_path.rglob("*.nbc"))) == cached
 
 
 def trained(distprop, config, ranks, *overrides, run="run"):
@@ -157,24 +180,34 @@ def test_an_mpirun_of_the_users_gives_the_bits_of_the_launcher(distprop, run_com
     assert digest_of(distprop, "users") == one and done.stdout.count(one) == 1
 
 
+def rewind(run, step):
+    """Make a run what it would be if it had been killed not long after a step."""
+    run.model.unlink()
+    run.status.unlink()
+    for path in generations(run.checkpoints):
+        if age_of(path.name)[0] > step:
+            shutil.rmtree(path)
+    run.truncate_metrics(step)
+
+
 @pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("optimizer", ["adam", "momentum"])
-def test_any_number_of_real_ranks_gives_one_digest(distprop, config, optimizer):
-    overrides = ("--set", f"optimizer.type={optimizer}", "--set", "training.epochs=20")
-    digests = {
-        ranks: trained(distprop, config, ranks, *overrides, run=f"on-{ranks}") for ranks in (1, 2, 3, 4, 5, 7, 8)
-    }
-    assert len(set(digests.values())) == 1, digests
-
-
-@pytest.mark.long
-def test_a_cold_cache_gives_the_same_bits(distprop, config, tmp_path):
-    one = trained(distprop, config, 2)
-    cold = {"DISTPROP_CACHE": str(tmp_path / "cache")}
-    done = distprop("train", config, "-n", "2", "--run", "cold", environment=cold, timeout_s=200)
-    assert done.returncode == 0, done.stderr
-    assert digest_of(distprop, "cold") == one
+def test_any_number_of_real_ranks_gives_one_digest_also_killed_and_resumed_on_another(
+    distprop, config, tmp_path, optimizer
+):
+    settings = (f"optimizer.type={optimizer}", "training.epochs=20", "checkpoint.every_steps=20", "checkpoint.keep=9")
+    overrides = [word for setting in settings for word in ("--set", setting)]
+    digests = {}
+    for ranks, other in zip(RANKS, [*RANKS[1:], 1], strict=True):
+        name = f"on-{ranks}"
+        digests[name] = trained(distprop, config, ranks, *overrides, run=name)
+        rewind(RunDirectory(tmp_path / name), 20)
+        done = distprop("resume", name, "-n", str(other))
+        assert done.returncode == 0, done.stderr
+        assert RunDirectory(tmp_path / name).read_status()["start_step"] == 20
+        digests[f"{name}, then {other}"] = digest_of(distprop, name)
+    assert len(digests) == 14 and len(set(digests.values())) == 1, digests
 
 
 def test_an_error_that_all_ranks_meet_is_told_once(run_command, config, mpirun):

@@ -4,7 +4,6 @@ No fastmath: it would let LLVM reorder sums and drop checks for NaN, and the bit
 LLVM doesn't contract a * b + c by itself without it; a fused multiply-add is always an explicit `fma`.
 """
 
-import atexit
 import contextlib
 import fcntl
 import functools
@@ -12,9 +11,7 @@ import hashlib
 import os
 import pickle
 import random
-import shutil
 import signal
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -25,25 +22,27 @@ import numba
 from numba.core import caching
 from numba.core.registry import cpu_target
 from numba.core.runtime.nrt import rtsys
+from numba.core.serialize import dumps
 
+from distprop.files import written_whole
 from distprop.paths import kernel_folder
 
 PATIENCE_S = 100.0  # with another process that compiles a function
 LOOK_S = 0.02
+SUM_BYTES = 32  # of SHA-256
 
 
 @functools.cache
 def kernel_cache() -> Path:
-    """The folder of compiled kernels, made if need be. It is private: Numba's files are pickles."""
-    try:
-        folder = kernel_folder()
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except OSError:  # a home that can't be written, as in some containers
-        own = tempfile.mkdtemp(prefix="distprop-kernels-")
-        atexit.register(shutil.rmtree, own, ignore_errors=True)
-        return Path(own)
+    """The folder of compiled kernels, made if need be and possible: without one, each process compiles for itself."""
+    with contextlib.suppress(OSError):  # a home that can't be written, as in some containers
+        _make_folder()
+    return kernel_folder()
+
+
+def _make_folder() -> None:
+    """It is private: Numba's files are pickles."""
+    kernel_folder().mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 class _Lock:
@@ -56,7 +55,10 @@ class _Lock:
     def take(self, patience_s: float) -> bool:
         """Whether we have it: not if another process keeps it for so long."""
         self.release()  # a compilation that failed left it taken
-        self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError:  # a folder that is gone, full, or not ours to write to
+            return True
         until = time.monotonic() + patience_s
         while True:
             try:
@@ -88,6 +90,9 @@ class _Place(caching._CacheLocator):
     def get_cache_path(self) -> str:
         return str(kernel_cache())
 
+    def ensure_cache_path(self) -> None:
+        _make_folder()  # anew, if somebody has removed it
+
     def get_source_stamp(self) -> str:
         return _content(self._file)
 
@@ -95,17 +100,53 @@ class _Place(caching._CacheLocator):
         return str(self._line)
 
 
-class _Files(caching.CompileResultCacheImpl):
+class _Parts(caching.CompileResultCacheImpl):
     _locator_classes: list[type[object]] = [_Place]  # noqa: RUF012 (as in Numba)
+
+
+class _Files(caching.IndexDataCacheFile):
+    """A function's compiled code, a file for each signature, which begins with a sum of all that it depends on.
+
+    Damaged machine code would crash or compute something else, and so would that of other sources or another CPU. What
+    isn't here as it was written here counts as missing.
+    """
+
+    def __init__(self, base: str, stamp: str) -> None:
+        self._base, self._stamp = base, stamp
+
+    def load(self, key: Any) -> Any:
+        path = self._path(key)
+        try:
+            content = path.read_bytes()
+        except OSError:
+            return None
+        if content[:SUM_BYTES] != self._sum(path, content[SUM_BYTES:]):
+            return None
+        found, data = pickle.loads(content[SUM_BYTES:])
+        return data if found == key else None
+
+    def save(self, key: Any, data: Any) -> None:
+        path, content = self._path(key), dumps((key, data))
+        with written_whole(path, durable=False) as temporary:
+            temporary.write_bytes(self._sum(path, content) + content)
+
+    def _path(self, key: Any) -> Path:
+        return kernel_cache() / f"{self._base}.{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.nbc"
+
+    def _sum(self, path: Path, content: bytes) -> bytes:
+        """The folder's name stands for the sources, for Numba and for the CPU."""
+        place = f"{path.parent.name} {path.name} {self._stamp} ".encode()
+        return hashlib.sha256(place + content).digest()
 
 
 class _Cache(caching.FunctionCache):
     """Numba's cache of a function, without what takes time at each start; one process at a time compiles a function."""
 
-    _impl_class = _Files
+    _impl_class = _Parts
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
+        self._cache_file = _Files(self._impl.filename_base, self._impl.locator.get_source_stamp())
         self._lock = _Lock(kernel_cache() / f"{self._impl.filename_base}.lock")
 
     def load_overload(self, signature: Any, target: Any) -> Any:
@@ -115,16 +156,17 @@ class _Cache(caching.FunctionCache):
         a start. Code that is loaded needs no more than the functions of Numba's runtime.
         """
         rtsys.initialize(target)
-        loaded = self._read(signature, target)
+        loaded = self._load_overload(signature, target)
         if loaded is None:
             self._lock.take(PATIENCE_S)
-            loaded = self._read(signature, target)  # it may have come while we waited
+            loaded = self._load_overload(signature, target)  # it may have come while we waited
             if loaded is not None:
                 self._lock.release()
         return loaded
 
     def save_overload(self, signature: Any, compiled: Any) -> None:
-        super().save_overload(signature, compiled)
+        with contextlib.suppress(OSError):  # it only costs time, the next process's
+            super().save_overload(signature, compiled)
         self._lock.release()
 
     def is_being_compiled(self) -> bool:
@@ -133,13 +175,6 @@ class _Cache(caching.FunctionCache):
         taken = probe.take(0.0)
         probe.release()
         return not taken
-
-    def _read(self, signature: Any, target: Any) -> Any:
-        try:
-            return self._load_overload(signature, target)
-        except (EOFError, pickle.UnpicklingError):  # cut short by a loss of power
-            self.flush()
-            return None
 
 
 @functools.cache

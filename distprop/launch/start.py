@@ -34,7 +34,6 @@ from distprop.launch.run import (
     stoppable,
     supervise,
 )  # fmt: skip
-from distprop.paths import kernel_folder
 from distprop.replay import compare, replay_object, table, window_of
 from distprop.report import COMPILING, counted, duration, tell
 from distprop.run_directory import RunDirectory, next_free
@@ -192,14 +191,15 @@ def _left_of(place: Place, progress: Progress) -> Place:
 
 def _compiled(place: Place, config: "Config", prepared: "Prepared") -> bool:
     """Whether there is nothing to compile for this machine. Ranks on several machines see to that themselves."""
-    from distprop.compiled import compiled_mark
+    from distprop.compiled import compiled_mark, is_there
     from distprop.data.dataset import Dataset
 
     if place.hosts or allocated_nodes(os.environ) > 1:
         return True
     validation = Dataset.open(prepared.validation) if prepared.validation else None
-    name = compiled_mark(config, Dataset.open(prepared.training), validation, place.ranks or 1, one_machine=True)
-    return (kernel_folder() / name).exists()
+    return is_there(
+        compiled_mark(config, Dataset.open(prepared.training), validation, place.ranks or 1, one_machine=True)
+    )
 
 
 def complete(place: Place, config: "Config") -> Place:

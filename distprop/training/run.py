@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from distprop.comm.communicator import Communicator
 from distprop.comm.threads import run_ranks
-from distprop.compiled import compiled_mark
+from distprop.compiled import compiled_mark, is_there
 from distprop.config import config_digest
 from distprop.config.run import Config
 from distprop.data.dataset import Dataset
@@ -116,8 +116,7 @@ def compile_kernels(config: Config, material: Material, comm: Communicator, anno
 
     The ranks of a machine share the work.
     """
-    name = compiled_mark(config, material.data, material.validation, comm.size, comm.shares_memory)
-    if not (kernel_cache() / name).exists():
+    if not is_there(compiled_mark(config, material.data, material.validation, comm.size, comm.shares_memory)):
         announce()
         rehearse(config, material, comm.size, comm.shares_memory)
 
@@ -138,7 +137,8 @@ def rehearse(config: Config, material: Material, ranks: int, one_machine: bool) 
     with suppress(NonFiniteError):  # which the run itself will tell, if it meets it
         machines = [min(ranks, 2)] if one_machine else [min(ranks - 1, 2), 1]
         run_ranks(sum(machines), train, machines=machines)
-    (kernel_cache() / compiled_mark(config, data, validation, ranks, one_machine)).touch()
+    with suppress(OSError):  # without the mark, the next run looks itself whether all is there
+        (kernel_cache() / compiled_mark(config, data, validation, ranks, one_machine)).touch()
 
 
 def _head(data: Dataset, rows: int = 4) -> Dataset:

@@ -3,11 +3,13 @@
 import importlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +24,7 @@ from distprop.training.observer import RunObserver
 from distprop.training.run import prepared_material, train_run
 
 PROGRAMS = Path(__file__).parent / "programs"
+ROOT = Path(__file__).parents[2]
 SHORT_SEED = 20261125  # of the short tier, so that it is the same everywhere; the long tier adds its own
 
 
@@ -141,3 +144,34 @@ def ranks_of(run_command: Any) -> Callable[[], dict[int, psutil.Process]]:
         return found
 
     return ranks
+
+
+@pytest.fixture
+def disk() -> Callable[[Path, str], AbstractContextManager[Callable[[str], object]]]:
+    """Call it with a folder and a size, and use it as a context: a small disk in memory, which only root may mount.
+
+    What it gives changes the disk's options.
+    """
+
+    @contextmanager
+    def mounted(folder: Path, size: str) -> Iterator[Callable[[str], object]]:
+        folder.mkdir()
+        made = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], capture_output=True)
+        if made.returncode:
+            pytest.skip("no disk can be mounted here")
+        try:
+            yield lambda options: subprocess.run(["mount", "-o", f"remount,{options}", folder], check=True)
+        finally:
+            subprocess.run(["umount", "-l", folder], check=True)
+
+    return mounted
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A copy of the package and its tests. With its path in PYTHONPATH, Python imports it instead of the project's."""
+    copy = tmp_path / "copy"
+    for part in ("distprop", "tests", "examples"):
+        shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", copy)
+    return copy

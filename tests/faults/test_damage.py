@@ -24,7 +24,10 @@ def newest(faults, folder):
 
 def missed(faults, folder, named):
     """Why a damage counts as missed; None if it was noticed, named, and the one before taken with its bits."""
-    found, problems = Checkpoints(folder, keep=2).load(faults.states.CONFIG)
+    try:
+        found, problems = Checkpoints(folder, keep=2).load(faults.states.CONFIG)
+    except CheckpointError as error:
+        return f"the one before is not taken: {error}"
     if found is None or found.progress.step != OLD:
         return "not noticed"
     if not faults.states.same(found, faults.states.checkpoint(OLD)):

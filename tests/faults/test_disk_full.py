@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -207,20 +206,7 @@ def test_a_limit_of_the_size_of_files_loses_nothing(faults, run_command, tmp_pat
         assert problem is None and ": can't be written: File too large" in said
 
 
-@contextmanager
-def disk(folder, size):
-    """A small disk in memory, which only root may mount, if the machine lets it."""
-    folder.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], capture_output=True)
-    if made.returncode:
-        pytest.skip("no disk can be mounted here")
-    try:
-        yield lambda options: subprocess.run(["mount", "-o", f"remount,{options}", folder], check=True)
-    finally:
-        subprocess.run(["umount", "-l", folder], check=True)
-
-
-def test_a_disk_with_room_for_two_checkpoints_keeps_them_and_training_goes_on(tmp_path, capfd, golden):
+def test_a_disk_with_room_for_two_checkpoints_keeps_them_and_training_goes_on(tmp_path, capfd, golden, disk):
     with disk(tmp_path / "disk", "500k") as change:  # a checkpoint takes 210 kB
         run = tmp_path / "disk" / "run"
         text = texts(train(run, units=2000))
@@ -231,7 +217,7 @@ def test_a_disk_with_room_for_two_checkpoints_keeps_them_and_training_goes_on(tm
         assert train(run, units=2000) == [golden[2000]] * RANKS
 
 
-def test_a_disk_that_becomes_read_only_keeps_all(tmp_path, monkeypatch, golden):
+def test_a_disk_that_becomes_read_only_keeps_all(tmp_path, monkeypatch, golden, disk):
     with disk(tmp_path / "disk", "5m") as change:
         run, save, attempts = tmp_path / "run", Checkpoints.save, []
 

@@ -75,12 +75,24 @@ def test_a_damaged_checkpoint_is_one_warning_and_the_same_model(made, run, distp
 
 
 def test_if_no_checkpoint_is_left_the_run_ends_with_exit_code_4(run, distprop):
-    shutil.rmtree(run.checkpoints)
+    for path in generations(run.checkpoints):
+        shutil.rmtree(path)
     before = run.metrics.read_bytes()
     done = distprop("resume", "run", "-n", "2")
+    assert done.returncode == 4
     (error,) = told(done)
-    assert done.returncode == 4 and "step-0000000028-epoch-000004: is missing; no checkpoint of this run" in error
+    assert "step-0000000028-epoch-000004: is missing; no checkpoint of this run" in error
     assert run.metrics.read_bytes() == before and not run.model.exists()
+
+
+def test_with_other_data_a_run_is_not_resumed(made, run, distprop):
+    config, table = run.config.read_text(), made[0].path.parent / "train.csv"
+    (run.path / "other.csv").write_text(table.read_text().replace("0,0,0", "0,0,1", 1))
+    assert str(table) in config
+    run.config.write_text(config.replace(str(table), str(run.path / "other.csv")))
+    done = distprop("resume", "run", "-n", "1")
+    assert done.returncode == 4 and ": made with other data; start a new run" in done.stderr
+    assert not run.model.exists()
 
 
 def resumed(run, ranks=1):

@@ -45,7 +45,7 @@ def test_a_silent_rank_is_named_after_its_time():
     story = Story()
     story.goes_on(5, moving=True)
     verdict, seconds = story.goes_on(100, ranks=(0, 2), moving=True)
-    assert (verdict.kind, blamed(verdict), seconds) == ("silent", [1], 11)
+    assert verdict and (verdict.kind, blamed(verdict), seconds) == ("silent", [1], 11)
     assert verdict.text == "rank 1 on host1 (process 101) is silent for 11 s; last heard of training, in step 8"
 
 
@@ -53,7 +53,7 @@ def test_a_rank_that_stands_still_while_all_others_wait_is_named():
     story = Story()
     story.goes_on(5, moving=True)
     verdict, seconds = story.goes_on(100, lambda rank: {"waits": "" if rank == 2 else "a barrier"})
-    assert (verdict.kind, blamed(verdict), seconds) == ("stuck", [2], 21)
+    assert verdict and (verdict.kind, blamed(verdict), seconds) == ("stuck", [2], 21)
     assert "rank 2 on host2 (process 102) has not moved for 21 s training, in step 8; all others wait" in verdict.text
 
 
@@ -81,6 +81,12 @@ def test_the_limit_is_that_of_who_does_not_wait():
     """Two ranks wait in a barrier until the third has compiled."""
     told = lambda rank: {"phase": COMPILING} if rank == 0 else {"phase": STARTING, "waits": "a barrier"}  # noqa: E731
     assert Story().goes_on(100, told) == (None, 100)
+
+
+def test_the_limit_is_not_that_of_who_waits():
+    told = lambda rank: {"phase": STARTING} if rank == 0 else {"phase": COMPILING, "waits": "a barrier"}  # noqa: E731
+    verdict, seconds = Story().goes_on(1000, told)
+    assert verdict and (verdict.kind, blamed(verdict), seconds) == ("stuck", [0], 32)
 
 
 def test_steps_that_take_long_may_take_longer():
@@ -111,7 +117,7 @@ def test_a_rank_that_goes_without_a_word_is_named_if_nobody_else_notices():
     story.watch.hear([Heard(1, None)], story.now)
     assert story.watch.first_gone == story.beat(1)
     verdict, seconds = story.goes_on(100, ranks=(0, 2), moving=True)
-    assert (verdict.kind, blamed(verdict), seconds) == ("gone", [1], 6)
+    assert verdict and (verdict.kind, blamed(verdict), seconds) == ("gone", [1], 6)
 
 
 def test_a_rank_that_says_goodbye_is_not_missed():

@@ -1,6 +1,8 @@
 """Sums of squares of fixed blocks: their order, their accuracy, and what is not finite."""
 
+import functools
 import math
+import operator
 
 import numpy as np
 import pytest
@@ -57,5 +59,7 @@ def test_squares_of_large_float32_numbers_do_not_overflow():
 
 
 def test_the_sum_of_the_blocks_goes_from_left_to_right():
+    many = np.random.default_rng(4).normal(size=1003)  # more than fit into registers
+    assert ordered_sum(many) == functools.reduce(operator.add, many.tolist(), 0.0)
     assert ordered_sum(np.array([1e16, 1.0, -1e16, 3.0])) == ((1e16 + 1.0) - 1e16) + 3.0
     assert ordered_sum(np.array([0.1] * 3, np.float32)) == float(np.float32(0.1)) * 2 + float(np.float32(0.1))

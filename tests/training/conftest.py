@@ -2,7 +2,7 @@
 
 import copy
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -26,10 +26,10 @@ from distprop.training.loop import Silent
 
 
 class Recorder(Silent):
-    """Writes down what one rank is told; wishes `wishes[step]` on rank `who` when that step is about to be done."""
+    """Writes down what one rank is told; wishes `wishes[step]` on ranks `who` when that step is about to be done."""
 
-    def __init__(self, comm: Communicator, wishes: dict[int, int], who: int) -> None:
-        self._comm, self._wishes = comm, wishes if comm.rank == who else {}
+    def __init__(self, comm: Communicator, wishes: dict[int, int], who: Container[int]) -> None:
+        self._comm, self._wishes = comm, wishes if comm.rank in who else {}
         self.steps: list[tuple[Any, ...]] = []
         self.epochs: list[dict[str, float]] = []
         self.confusions: list[Any] = []
@@ -67,7 +67,7 @@ def train(
     data: tuple[Dataset, Any],
     validation: Dataset | None = None,
     wishes: dict[int, int] | None = None,
-    who: int = 0,
+    who: Container[int] = (0,),
     checkpoint: Checkpoint | None = None,
     machines: Sequence[int] | None = None,
 ) -> list[SimpleNamespace]:

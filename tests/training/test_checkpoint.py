@@ -159,10 +159,10 @@ def test_a_number_that_is_not_finite_is_found_wherever_it_is(where, value):
 @pytest.mark.parametrize("ranks", [1, 3])
 def test_a_state_that_is_not_finite_is_never_saved_and_ends_training_on_all_ranks(lab, ranks, monkeypatch):
     config = lab.config_of(lab.network, optimizer=Adam(0.02), training=lab.short)
-    monkeypatch.setattr(Checkpoint, "not_finite", lambda self: "params")
+    monkeypatch.setattr(Checkpoint, "not_finite", lambda self: "v")
     for rank in lab.train(ranks, config, lab.training, wishes={3: CHECKPOINT}):
         assert isinstance(rank.error, NonFiniteError) and rank.error.exit_code == 5
-        assert str(rank.error).startswith("not finite after step 3: params; nothing of this state is saved")
+        assert str(rank.error).startswith("not finite after step 3: v; nothing of this state is saved")
         assert rank.seen.checkpoints == []
 
 

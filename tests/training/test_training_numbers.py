@@ -74,6 +74,14 @@ def test_the_rows_of_all_ranks_are_the_minibatch(lab, ranks):
         assert whole.scale[0] == pytest.approx(1 / whole.total_weight[0])
 
 
+def test_without_weights_a_minibatch_weighs_what_it_has_of_samples(lab):
+    found = minibatches(*lab.data(61, weighted=False), 16)
+    for number in (0, 3, 1):
+        samples = choose(found, 0, number)
+        assert samples == (13 if number == 3 else 16)
+        assert found.total_weight[0] == samples and found.scale[0] == 1 / samples
+
+
 def test_samples_chosen_by_rows_are_found_through_them(lab):
     data, encoding = lab.training
     part = replace(data, rows=np.array([3, 8, 9, 30, 60]))

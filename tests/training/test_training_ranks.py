@@ -76,7 +76,7 @@ def test_a_run_that_is_cut_and_resumed_on_other_ranks_is_the_same_run(lab, uncut
     before, after = 1 + step % 4, 1 + (step + 1) % 3
     machines = [before] if before == 1 or step > 4 else [before - before // 2, before // 2]
     cut = lab.train(
-        before, config, lab.training, lab.validation, wishes={step: STOP}, who=before - 1, machines=machines
+        before, config, lab.training, lab.validation, wishes={step: STOP}, who=[before - 1], machines=machines
     )
     assert all(isinstance(rank.error, Interrupted) for rank in cut)
     Checkpoints(tmp_path, keep=2).save(cut[0].seen.checkpoints[-1])
@@ -100,7 +100,7 @@ def test_a_run_that_is_done_stays_as_it_is_when_resumed(lab, uncut):
     assert [rank.digest for rank in again] == [whole.digest] * 2 and again[0].seen.steps == []
 
 
-@pytest.mark.parametrize("who", [0, 2])
+@pytest.mark.parametrize("who", [(0,), (2,), (0, 1), (0, 1, 2)])  # mpirun hands a signal on to all
 def test_a_wish_to_stop_is_granted_on_all_ranks_at_one_step(lab, who):
     config = lab.config_of(lab.network, training=lab.short)
     ranks = lab.train(3, config, lab.training, wishes={3: STOP}, who=who)
@@ -113,7 +113,7 @@ def test_a_wish_to_stop_is_granted_on_all_ranks_at_one_step(lab, who):
 def test_a_wish_for_a_checkpoint_changes_nothing_else(lab):
     config = lab.config_of(lab.network, training=lab.short)
     plain = lab.train(2, config, lab.training)
-    ranks = lab.train(2, config, lab.training, wishes={2: CHECKPOINT, 5: CHECKPOINT}, who=1)
+    ranks = lab.train(2, config, lab.training, wishes={2: CHECKPOINT, 5: CHECKPOINT}, who=[1])
     for rank in ranks:
         assert rank.plain == plain[0].plain
         assert [checkpoint.progress.step for checkpoint in rank.seen.checkpoints] == [2, 5, 8]
