@@ -8,6 +8,7 @@
     ├── NonFiniteError       5   the loss or a gradient became NaN or infinite
     ├── GaveUpError          7   the run failed and restarting it did not help
     ├── DisagreementError    8   ranks that must be alike aren't: their software, configuration, data or parameters
+    │   └── DivergedError    8   their copies of the parameters have become different during training
     ├── ReplayError          9   a run that was computed again has other parameters than it had
     └── Interrupted         75   stopped on request after a checkpoint: resume continues
 
@@ -58,6 +59,10 @@ class GaveUpError(DistpropError):
 
 class DisagreementError(DistpropError):
     exit_code = 8
+
+
+class DivergedError(DisagreementError):
+    """By a fault of a machine, most probably: what is computed again from a checkpoint may be right."""
 
 
 class ReplayError(DistpropError):

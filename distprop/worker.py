@@ -27,7 +27,7 @@ from distprop.config import load_config, located, resolve
 from distprop.config.run import Config
 from distprop.data.fit import fitting_graph
 from distprop.environment import die_with_parent, launched, rank_by_environment, watcher
-from distprop.errors import DisagreementError, DistpropError, Interrupted, UsageError, out_of_memory
+from distprop.errors import DisagreementError, DistpropError, DivergedError, Interrupted, UsageError, out_of_memory
 from distprop.heartbeat.pulse import PREPARING, STARTING, Pulse
 from distprop.heartbeat.sender import STACKS, Sender
 from distprop.heartbeat.watch import Limits
@@ -247,10 +247,10 @@ def _text(run: RunDirectory, error: BaseException) -> str:
 
 
 def _may_pass(error: BaseException) -> bool:
-    """Whether another start may go well: what MPI or the system says, unless it is about a disk."""
+    """Whether another start may go well: after errors of MPI or the system, but not of a disk, and bits that flip."""
     if isinstance(error, OSError):
         return error.errno not in FULL
-    return type(error).__module__.split(".")[0] == "mpi4py"
+    return isinstance(error, DivergedError) or type(error).__module__.split(".")[0] == "mpi4py"
 
 
 def _record(run: RunDirectory, rank: int, error: BaseException, text: str, code: int) -> bool:

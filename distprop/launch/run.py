@@ -240,7 +240,9 @@ def _outcome(
         raise KilledError(f"killed; continue from the last checkpoint with: distprop resume {run.path}")
     failures = run.failures()
     if failures:
-        raise RunFailedError(_describe(failures[0]), failures[0].exit_code, may_pass=failures[0].may_pass)
+        first = failures[0]
+        reason = f"rank {first.rank}: {first.text.rstrip().splitlines()[-1]}"
+        raise RunFailedError(_describe(first), first.exit_code, reason=reason, may_pass=first.may_pass)
     if verdict:  # before the next: ranks that were told to end may have ended well
         raise HungError(verdict.text, verdict.kind)
     if status["phase"] == "stopped" or (stop.requests and not stop.asked):  # the latter: ended before they were ready

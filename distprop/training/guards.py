@@ -16,7 +16,7 @@ import numpy as np
 from distprop.comm.communicator import Communicator
 from distprop.comm.exchange import Exchange
 from distprop.comm.texts import everyones
-from distprop.errors import DisagreementError
+from distprop.errors import DisagreementError, DivergedError
 from distprop.kernels.digests import compare_copies, digest_when_due, slice_digest
 from distprop.kernels.tape import Call
 from distprop.network.program import Array
@@ -140,12 +140,12 @@ class Digests:
         return int(digest[0])
 
     def agree(self, comm: Communicator, step: int) -> int:
-        """The digest now, after `step` steps: a collective. DisagreementError, on all ranks, if any sees another."""
+        """The digest now, after `step` steps: a collective. DivergedError, on all ranks, if any sees another."""
         mine, all_of_them = np.array([self.whole()], np.uint64), np.zeros((comm.size, 1), np.uint64)
         comm.allgather(mine.view(np.int64), all_of_them.view(np.int64))
         digests: list[int] = all_of_them[:, 0].tolist()
         if len(set(digests)) > 1:
-            raise DisagreementError(self._text(step, *self._groups(digests)))
+            raise DivergedError(self._text(step, *self._groups(digests)))
         self.agreed = step
         return digests[0]
 
@@ -156,10 +156,10 @@ class Digests:
             return copies, [digests[copy.start] for copy in copies]
         return [(rank,) for rank in range(len(digests))], digests
 
-    def diverged(self, step: int) -> DisagreementError:
+    def diverged(self, step: int) -> DivergedError:
         """What to raise, after `settle`, where the tape has ended because copies differ after `step` steps."""
         copies = self._exchange.copies
-        return DisagreementError(self._text(step, copies, [self._of(copy) for copy in copies]))
+        return DivergedError(self._text(step, copies, [self._of(copy) for copy in copies]))
 
     def _text(self, step: int, copies: Sequence[Sequence[int]], digests: Sequence[int]) -> str:
         usual = _majority(digests)

@@ -101,6 +101,18 @@ def test_a_rank_that_crashes_leaves_its_stack(paced, run_command):
     assert paced.digest("crash") == paced.golden
 
 
+def test_a_bit_that_flips_in_one_copy_is_computed_again(paced, run_command):
+    """With two ranks MPI_Allreduce has one order of each sum, so all runs are alike."""
+    command = paced.command("train", "paced.toml", "-n", "2", "--set", "training.exchange=allreduce")
+    fault = {"FAULT": '{"kind": "flip", "rank": 1, "step": 100}'}
+    for name, environment in (("unflipped", {}), ("flipped", fault)):
+        done = run_command([*command, "--run", name], environment=environment, folder=paced.folder)
+        assert done.returncode == 0, done.stderr
+    (incident,) = paced.incidents("flipped")
+    assert "the parameters differ after step 1" in incident["reason"] and incident["restarted"]
+    assert paced.digest("flipped") == paced.digest("unflipped") and not paced.incidents("unflipped")
+
+
 def test_ranks_that_die_again_and_again_end_the_run_with_exit_code_7(paced, run_command, ranks_of):
     arguments = paced.command("train", "paced.toml", "-n", "2", "--run", "doomed", "--max-restarts", "2")
     with run_command.start(arguments, folder=paced.folder) as launcher:

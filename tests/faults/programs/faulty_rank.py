@@ -19,41 +19,42 @@ import numpy as np
 
 from distprop import cli, worker
 from distprop.comm import mpi
+from distprop.training.loop import Training
 from distprop.training.observer import RunObserver
 
 RUN = Path(sys.argv[sys.argv.index("--run") + 1] if "--run" in sys.argv else sys.argv[1])
 PACE_S = 0.01  # before each run of steps
 
 
-def stop():
+def stop(training):
     """Stopped by a signal, as by a debugger."""
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
-def loop():
+def loop(training):
     """An endless loop in Python."""
     while True:
         pass
 
 
-def loop_in_c():
+def loop_in_c(training):
     """An endless loop that doesn't let other threads run either: matching takes 2 ** 60 steps."""
     re.match("(a+)+$", "a" * 60 + "b")
 
 
-def sleep():
+def sleep(training):
     """Blocked in a call that lets other threads run."""
     time.sleep(1e6)
 
 
-def read():
+def read(training):
     """A file that doesn't answer: a pipe that nobody writes to."""
     pipe = RUN / "pipe"
     os.mkfifo(pipe)
     pipe.open().read()
 
 
-def skip():
+def skip(training):
     """Leaves out its next collective in which every rank gives and takes."""
     real = mpi.Mpi.allgather_slices
 
@@ -63,7 +64,7 @@ def skip():
     mpi.Mpi.allgather_slices = skipped
 
 
-def mis_size():
+def mis_size(training):
     """Takes less in its next collective than rank 0 gives."""
     real = mpi.Mpi.broadcast
 
@@ -75,7 +76,7 @@ def mis_size():
     mpi.Mpi.broadcast = smaller
 
 
-def slow():
+def slow(training):
     """Slower than the others from now on, by a second for each few steps."""
     real = RunObserver.steps_done
 
@@ -86,7 +87,7 @@ def slow():
     RunObserver.steps_done = slower
 
 
-def slow_disk():
+def slow_disk(training):
     """Each fsync takes long from now on."""
     real = os.fsync
 
@@ -97,20 +98,27 @@ def slow_disk():
     os.fsync = slower
 
 
-def crash():
+def crash(training):
     """Reads where there is no memory."""
     ctypes.string_at(0)
 
 
-FAULTS = {one.__name__: one for one in (stop, loop, loop_in_c, sleep, read, skip, mis_size, slow, slow_disk, crash)}
+def flip(training):
+    """A bit of this rank's copy of the parameters."""
+    training.model.params.view(np.uint8)[0] ^= 1
 
 
-def with_fault(wish, fault):
-    def faulty(self, progress, steps):
+FAULTS = {
+    one.__name__: one for one in (stop, loop, loop_in_c, sleep, read, skip, mis_size, slow, slow_disk, crash, flip)
+}
+
+
+def with_fault(train_steps, fault):
+    def faulty(self):
         time.sleep(PACE_S)
-        if fault and self._comm.rank == fault["rank"] and progress.step >= fault["step"] and _first_time():
-            FAULTS[fault["kind"]]()
-        return wish(self, progress, steps)
+        if fault and self._comm.rank == fault["rank"] and self.progress.step >= fault["step"] and _first_time():
+            FAULTS[fault["kind"]](self)
+        return train_steps(self)
 
     return faulty
 
@@ -125,5 +133,5 @@ def _first_time():
 
 
 if __name__ == "__main__":
-    RunObserver.wish = with_fault(RunObserver.wish, json.loads(os.environ.get("FAULT", "null")))
+    Training._train_steps = with_fault(Training._train_steps, json.loads(os.environ.get("FAULT", "null")))
     sys.exit(cli.main() if sys.argv[1] == "train" else worker.main(sys.argv[1:]))
