@@ -81,6 +81,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_training(commands)
+    _add_clusters(commands)
     _add_use(commands)
     _add_questions(commands)
     _suggest(arguments, list(commands.choices))
@@ -143,6 +144,22 @@ def _add_place(parser: argparse.ArgumentParser) -> None:
     hosts = parser.add_mutually_exclusive_group()
     hosts.add_argument("--hosts", metavar="A:2,B:2", help="hosts and how many ranks each takes")
     hosts.add_argument("--hostfile", type=Path, metavar="FILE", help="the same, one host a line: 'a slots=2' or 'a:2'")
+
+
+def _add_clusters(commands: Commands) -> None:
+    slurm = _add(commands, "slurm", _slurm, "Print or submit a Slurm job that trains, and goes on when it was stopped.")
+    slurm.add_argument("config", type=Path, metavar="CONFIG", help="configuration, TOML")
+    slurm.add_argument("--nodes", type=_count, default=1, metavar="N", help="number of nodes (default: 1)")
+    slurm.add_argument("--ntasks-per-node", type=_count, required=True, metavar="N", help="ranks on each node")
+    slurm.add_argument("--time", metavar="H:MM:SS", help="time limit of one start (default: the partition's)")
+    slurm.add_argument("--stop-before", type=_count, default=120, metavar="S",
+                       help="seconds before the limit at which training stops (default: 120)")  # fmt: skip
+    slurm.add_argument("--run", type=Path, metavar="DIR", help="folder of the run (default: runs/<CONFIG>-<job>)")
+    slurm.add_argument("--job-name", metavar="NAME", help="name of the job (default: that of CONFIG)")
+    slurm.add_argument("--sbatch", action="append", default=[], metavar="NAME=VALUE",
+                       help="any other option of sbatch, such as --sbatch partition=short")  # fmt: skip
+    _add_overrides(slurm)
+    slurm.add_argument("--submit", action="store_true", help="submit the job instead of printing its script")
 
 
 def _add_overrides(parser: argparse.ArgumentParser) -> None:
@@ -257,6 +274,22 @@ def _place(options: argparse.Namespace) -> Any:
     hosts = parse_hosts(options.hosts) if options.hosts else ()
     hosts = parse_hostfile(options.hostfile) if options.hostfile else hosts
     return Place(options.ranks, hosts, options.max_restarts, options.min_ranks)
+
+
+def _slurm(options: argparse.Namespace) -> int:
+    from distprop.launch.clusters import check_ranks
+    from distprop.launch.slurm import Job, sbatch_script, submit
+
+    check_ranks(options.config, options.overrides, options.nodes * options.ntasks_per_node)
+    name = options.job_name or options.config.stem
+    job = Job(name, options.nodes, options.ntasks_per_node, options.time, options.stop_before, tuple(options.sbatch))
+    script = sbatch_script(job, options.config, options.overrides, options.run, Path.cwd(), sys.executable)
+    if not options.submit:
+        print(script, end="")
+        return 0
+    number = submit(script)
+    print(f"job {number}: {options.run or f'runs/{options.config.stem}-{number}'}")
+    return 0
 
 
 def _evaluate(options: argparse.Namespace) -> int:

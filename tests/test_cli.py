@@ -39,7 +39,10 @@ def no_mpi_around(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
-@pytest.mark.parametrize("command", ["train", "resume", "evaluate", "predict", "show", "check", "digest", "doctor"])
+COMMANDS = ["train", "resume", "slurm", "evaluate", "predict", "show", "check", "digest", "doctor"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(command, capsys):
     with pytest.raises(SystemExit) as caught:
         cli.main([command, "--help"])
