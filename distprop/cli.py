@@ -4,6 +4,7 @@ import argparse
 import difflib
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -108,6 +109,8 @@ def _add_training(commands: Commands) -> None:
     train = _add(commands, "train", _train, "Train the network of a configuration file.")
     train.add_argument("config", type=Path, metavar="CONFIG", help="configuration, TOML")
     train.add_argument("--run", type=Path, metavar="DIR", help="folder of the run (default: runs/<name of CONFIG>)")
+    train.add_argument("--or-resume", action="store_true",
+                       help="continue the run that is in --run, as it was configured, if there is one")  # fmt: skip
     _add_overrides(train)
     train.add_argument("--timeline", dest="overrides", action="append_const", const=f"training.timeline={TIMELINE}",
                        help=f"record every call of the first {TIMELINE} steps in RUN/timeline.json")  # fmt: skip
@@ -160,6 +163,26 @@ def _add_clusters(commands: Commands) -> None:
                        help="any other option of sbatch, such as --sbatch partition=short")  # fmt: skip
     _add_overrides(slurm)
     slurm.add_argument("--submit", action="store_true", help="submit the job instead of printing its script")
+
+    pods = _add(
+        commands, "kubernetes", _kubernetes, "Print an MPIJob for Kubernetes that trains, and goes on when it fails."
+    )
+    _add_containers(pods)
+    pods.add_argument(
+        "--claim", required=True, metavar="NAME", help="claim of the volume that all pods share, as /work"
+    )
+    pods.add_argument("--memory", type=_memory, default="4Gi", metavar="SIZE", help="memory of a worker (default: 4Gi)")
+    pods.add_argument("--restarts", type=_count, default=20, metavar="N", help="starts after failures (default: 20)")
+
+
+def _add_containers(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="configuration, below the current folder")
+    parser.add_argument("--image", default="distprop", help="image, built from docker/Dockerfile (default: distprop)")
+    parser.add_argument("--workers", type=_count, required=True, metavar="N", help="number of workers")
+    parser.add_argument("--slots", type=_count, default=1, metavar="N", help="ranks of each worker (default: 1)")
+    parser.add_argument("--run", type=Path, metavar="DIR", help="folder of the run (default: runs/<name of CONFIG>)")
+    parser.add_argument("--name", metavar="NAME", help="name of the job (default: that of CONFIG)")
+    _add_overrides(parser)
 
 
 def _add_overrides(parser: argparse.ArgumentParser) -> None:
@@ -216,7 +239,18 @@ def _steps(text: str) -> tuple[int, int]:
     return int(first), int(last)
 
 
+def _memory(text: str) -> str:
+    if not re.fullmatch(r"[1-9]\d*[KMGT]i?", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a size such as 4Gi or 500M")
+    return text
+
+
 def _train(options: argparse.Namespace) -> int:
+    if options.or_resume:
+        if options.run is None:
+            raise UsageError("distprop train: --or-resume needs --run: which run shall be continued?")
+        if (options.run / "config.toml").exists():
+            return _resume(options)
     if rank_by_environment() is not None:  # then an mpirun is there already
         from distprop import worker
 
@@ -289,6 +323,18 @@ def _slurm(options: argparse.Namespace) -> int:
         return 0
     number = submit(script)
     print(f"job {number}: {options.run or f'runs/{options.config.stem}-{number}'}")
+    return 0
+
+
+def _kubernetes(options: argparse.Namespace) -> int:
+    from distprop.launch.clusters import check_ranks, path_inside
+    from distprop.launch.kubernetes import Pods, mpi_job
+
+    check_ranks(options.config, options.overrides, options.workers * options.slots)
+    pods = Pods(options.name or options.config.stem, options.image, options.claim, options.workers, options.slots,
+                options.memory, options.restarts)  # fmt: skip
+    run = options.run or Path("runs") / options.config.stem
+    print(mpi_job(pods, path_inside(options.config), options.overrides, path_inside(run)), end="")
     return 0
 
 

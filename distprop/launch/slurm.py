@@ -21,18 +21,12 @@ SCRIPT = """\
 
 # Trains, or goes on with what an earlier start of this job has left. Exit code 75: stopped with a checkpoint.
 cd {folder} || exit 2
-run={run}
-if [ -e "$run/config.toml" ]; then
-    set -- resume "$run"
-else
-    set -- train {train} --run "$run"{settings}
-fi
 stop() {{
     trap '' USR1 TERM
     kill -TERM "$training"
 }}
 trap stop USR1 TERM
-{python} -m distprop.cli "$@" &
+{python} -m distprop.cli train {train} --run {run} --or-resume{settings} &
 training=$!
 wait "$training"
 code=$?

@@ -65,7 +65,7 @@ def test_the_script_trains_and_when_it_is_run_again_goes_on(folder, distprop, ru
 
 
 def test_a_run_of_ones_own_is_the_same_for_each_job(folder):
-    assert "\nrun='/data/my run'\n" in script(run=Path("/data/my run"))
+    assert " --run '/data/my run' --or-resume &\n" in script(run=Path("/data/my run"))
 
 
 @pytest.mark.parametrize("time", ["4", "4:00", "0:04:00", "0-0:4", "1-0", "2-3:04:05", "90"])
