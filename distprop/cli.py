@@ -150,7 +150,7 @@ def _add_place(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_clusters(commands: Commands) -> None:
-    slurm = _add(commands, "slurm", _slurm, "Print or submit a Slurm job that trains, and goes on when it was stopped.")
+    slurm = _add(commands, "slurm", _slurm, "Print or submit a Slurm job that trains and goes on after its time limit.")
     slurm.add_argument("config", type=Path, metavar="CONFIG", help="configuration, TOML")
     slurm.add_argument("--nodes", type=_count, default=1, metavar="N", help="number of nodes (default: 1)")
     slurm.add_argument("--ntasks-per-node", type=_count, required=True, metavar="N", help="ranks on each node")
@@ -165,14 +165,18 @@ def _add_clusters(commands: Commands) -> None:
     slurm.add_argument("--submit", action="store_true", help="submit the job instead of printing its script")
 
     pods = _add(
-        commands, "kubernetes", _kubernetes, "Print an MPIJob for Kubernetes that trains, and goes on when it fails."
+        commands, "kubernetes", _kubernetes, "Print an MPIJob for Kubernetes that trains and goes on after failures."
     )
     _add_containers(pods)
-    pods.add_argument(
-        "--claim", required=True, metavar="NAME", help="claim of the volume that all pods share, as /work"
-    )
+    pods.add_argument("--name", metavar="NAME", help="name of the job (default: that of CONFIG)")
+    pods.add_argument("--claim", required=True, metavar="NAME", help="claim of the volume that all pods share: /work")
     pods.add_argument("--memory", type=_memory, default="4Gi", metavar="SIZE", help="memory of a worker (default: 4Gi)")
     pods.add_argument("--restarts", type=_count, default=20, metavar="N", help="starts after failures (default: 20)")
+
+    compose = _add(commands, "compose", _compose, "Print a Compose file that trains on several containers.")
+    _add_containers(compose)
+    compose.add_argument("--key", type=Path, default=Path("distprop_key"), metavar="FILE",
+                         help="private key of this deployment (default: distprop_key)")  # fmt: skip
 
 
 def _add_containers(parser: argparse.ArgumentParser) -> None:
@@ -181,7 +185,6 @@ def _add_containers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=_count, required=True, metavar="N", help="number of workers")
     parser.add_argument("--slots", type=_count, default=1, metavar="N", help="ranks of each worker (default: 1)")
     parser.add_argument("--run", type=Path, metavar="DIR", help="folder of the run (default: runs/<name of CONFIG>)")
-    parser.add_argument("--name", metavar="NAME", help="name of the job (default: that of CONFIG)")
     _add_overrides(parser)
 
 
@@ -335,6 +338,18 @@ def _kubernetes(options: argparse.Namespace) -> int:
                 options.memory, options.restarts)  # fmt: skip
     run = options.run or Path("runs") / options.config.stem
     print(mpi_job(pods, path_inside(options.config), options.overrides, path_inside(run)), end="")
+    return 0
+
+
+def _compose(options: argparse.Namespace) -> int:
+    from distprop.launch.clusters import check_ranks, path_inside
+    from distprop.launch.compose import Containers, compose_file
+
+    check_ranks(options.config, options.overrides, options.workers * options.slots)
+    folder, key = str(Path.cwd()), str(options.key.absolute())
+    place = Containers(options.image, folder, key, options.workers, options.slots)
+    run = options.run or Path("runs") / options.config.stem
+    print(compose_file(place, path_inside(options.config), options.overrides, path_inside(run)), end="")
     return 0
 
 

@@ -39,7 +39,19 @@ def no_mpi_around(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
-COMMANDS = ["train", "resume", "slurm", "kubernetes", "evaluate", "predict", "show", "check", "digest", "doctor"]
+COMMANDS = [
+    "train",
+    "resume",
+    "slurm",
+    "kubernetes",
+    "compose",
+    "evaluate",
+    "predict",
+    "show",
+    "check",
+    "digest",
+    "doctor",
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -22,10 +22,10 @@ SCRIPT = """\
 # Trains, or goes on with what an earlier start of this job has left. Exit code 75: stopped with a checkpoint.
 cd {folder} || exit 2
 stop() {{
-    trap '' USR1 TERM
+    trap '' USR1
     kill -TERM "$training"
 }}
-trap stop USR1 TERM
+trap stop USR1
 {python} -m distprop.cli train {train} --run {run} --or-resume{settings} &
 training=$!
 wait "$training"

@@ -2,17 +2,21 @@
 
 import fcntl
 import os
+import secrets
 import shutil
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
+TOKEN = "DISTPROP_TEST_TOKEN"  # as in ../conftest.py
+ENDING_S = 30.0
 WAIT_S = 240.0  # for anything that an engine does: machines may be slow and busy
 INSTALL = "apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "
 
@@ -49,7 +53,7 @@ def _until(condition: Callable[[], object], what: str) -> None:
         time.sleep(0.1)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def free_ports() -> Callable[[int], list[int]]:
     """Call it for a number of TCP ports that nobody listens on."""
 
@@ -63,31 +67,46 @@ def free_ports() -> Callable[[int], list[int]]:
     return find
 
 
-@pytest.fixture
-def daemons(run_command) -> Iterator[Callable[..., object]]:
-    """Call it with a command and its environment to start a daemon, which is ended, with all that it started."""
-    run_command.ending_s = 0.0
-    started = []
+class Daemons:
+    """Programs in the background. Every process that comes from them has this token in its environment."""
 
-    def start(command, environment=None, log=None):
-        variables = {**os.environ, **(environment or {}), "DISTPROP_TEST_TOKEN": run_command.tokens[0]}
-        with Path(log or os.devnull).open("ab") as output:
-            process = subprocess.Popen(
-                [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                env=variables, cwd=run_command.folder, start_new_session=True,
+    def __init__(self, folder: Path):
+        self.folder, self.token = folder, f"daemons-{secrets.token_hex(8)}"
+        self.started: list[subprocess.Popen[bytes]] = []
+
+    def __call__(self, command: Sequence[object], environment: Mapping[str, str] | None = None) -> Path:
+        """Start one; return the file of its words."""
+        log = self.folder / f"daemon-{len(self.started)}.log"
+        with log.open("wb") as output:
+            self.started.append(
+                subprocess.Popen(
+                    [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                    env={**os.environ, **(environment or {}), TOKEN: self.token}, cwd=self.folder,
+                    start_new_session=True,
+                )
             )  # fmt: skip
-        started.append(process)
-        return process
+        return log
 
-    run_command.tokens.append(f"daemons-{os.getpid()}-{id(run_command)}")
-    try:
-        yield start
-    finally:
-        for process in reversed(started):
+    def running(self) -> bool:
+        return all(process.poll() is None for process in self.started)
+
+    def end(self) -> None:
+        for process in reversed(self.started):
             process.terminate()
             try:
-                process.wait(20)
+                process.wait(ENDING_S)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        run_command.kill(run_command.tokens)
+        for process in psutil.process_iter():
+            with suppress(psutil.Error, OSError):
+                if process.environ().get(TOKEN) == self.token:
+                    process.kill()
+
+
+@pytest.fixture(scope="module")
+def daemons(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemons]:
+    """Call it with a command and its environment to start a daemon, which ends with the tests of the module."""
+    started = Daemons(tmp_path_factory.mktemp("daemons"))
+    yield started
+    started.end()

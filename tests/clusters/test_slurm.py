@@ -73,27 +73,29 @@ class Slurm:
         return self.state(job) in ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED")
 
 
-@pytest.fixture
-def slurm(tmp_path, daemons, free_ports, need, until):
+@pytest.fixture(scope="module")
+def slurm(daemons, free_ports, need, until):
     """A cluster with three nodes of two processors each."""
     need(PROGRAMS)
-    host = socket.gethostname().split(".")[0]
-    ports = free_ports(1 + len(NODES))
-    text = CONFIGURATION.format(host=host, folder=tmp_path, port=ports[0])
+    here, host, ports = daemons.folder, socket.gethostname().split(".")[0], free_ports(1 + len(NODES))
+    text = CONFIGURATION.format(host=host, folder=here, port=ports[0])
     text += "".join(NODE.format(name=name, host=host, port=port) for name, port in zip(NODES, ports[1:], strict=True))
-    (tmp_path / "slurm.conf").write_text(text)
-    key = tmp_path / "munge.key"
+    (here / "slurm.conf").write_text(text)
+    key = here / "munge.key"
     key.touch(mode=0o600)
     key.write_bytes(os.urandom(128))
-    client = Slurm({"SLURM_CONF": str(tmp_path / "slurm.conf"), "OMPI_MCA_btl_tcp_if_include": "lo"})
-    files = [f"--{name}-file={tmp_path}/munge.{name}" for name in ("key", "pid", "log", "seed")]
-    daemons(["munged", "--foreground", "--force", f"--socket={tmp_path}/munge.socket", *files])
-    until((tmp_path / "munge.socket").exists, "munged")
-    daemons(["slurmctld", "-D"], client.environment, tmp_path / "slurmctld.log")
+    export = f"ALL,DISTPROP_TEST_TOKEN={daemons.token}"  # jobs are not what `run_command` leaves behind
+    client = Slurm({"SLURM_CONF": f"{here}/slurm.conf", "SBATCH_EXPORT": export, "OMPI_MCA_btl_tcp_if_include": "lo"})
+    files = [f"--{name}-file={here}/munge.{name}" for name in ("key", "pid", "log", "seed")]
+    daemons(["munged", "--foreground", "--force", f"--socket={here}/munge.socket", *files])
+    until((here / "munge.socket").exists, "munged")
+    daemons(["slurmctld", "-D"], client.environment)
     for name in NODES:
         serve = f"hostname {name} && exec slurmd -D -N {name}"
-        daemons(["unshare", "--mount", "--uts", "sh", "-c", serve], client.environment, tmp_path / f"{name}.log")
-    until(lambda: client("sinfo", "--noheader", "--format", "%T %D").split("\n")[0] == "idle 3", "three idle nodes")
+        daemons(["unshare", "--mount", "--uts", "sh", "-c", serve], client.environment)
+    until(
+        lambda: client("sinfo", "--noheader", "--partition=usual", "--format", "%T %D") == "idle 3", "three idle nodes"
+    )
     yield client
     for job in client("squeue", "--noheader", "--format", "%i").split():
         client("scancel", job)

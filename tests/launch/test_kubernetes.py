@@ -29,10 +29,24 @@ def printed(distprop, *options):
 
 
 def test_what_is_printed_is_valid_and_says_what_was_asked(distprop):
-    job = printed(distprop, "--workers", "3", "--slots", "2", "--image", "me/d:1", "--memory", "7Gi", "--restarts", "5")
+    job = printed(
+        distprop,
+        "--workers",
+        "3",
+        "--slots",
+        "2",
+        "--image",
+        "me/d:1",
+        "--memory",
+        "7Gi",
+        "--restarts",
+        "5",
+        "--name",
+        "mine",
+    )
     jsonschema.validate(job, SCHEMA)
     spec, worker = job["spec"], job["spec"]["mpiReplicaSpecs"]["Worker"]
-    assert job["metadata"]["name"] == "digits" and spec["runPolicy"]["backoffLimit"] == 5
+    assert job["metadata"]["name"] == "mine" and spec["runPolicy"]["backoffLimit"] == 5
     assert (worker["replicas"], spec["slotsPerWorker"]) == (3, 2)
     (container,) = worker["template"]["spec"]["containers"]
     assert container["image"] == "me/d:1" and container["resources"]["limits"] == {"cpu": "2", "memory": "7Gi"}
@@ -70,6 +84,7 @@ def test_a_name_that_hosts_can_not_have_is_refused(name):
     [
         (["--workers", "9"], "9 ranks, but minibatches are cut into 8 shards"),
         (["--workers", "2", "--run", "/tmp/run"], "/tmp/run: containers see only what is below the current folder"),
+        (["--workers", "2", "--name", "My job"], "'My job' can't name hosts: give --name of at most 42 characters"),
         (["--workers", "2", "--memory", "4"], "'4' is not a size such as 4Gi"),
         (["--workers", "2", "--set", "training.epocs=3"], 'did you mean "epochs"?'),
     ],
