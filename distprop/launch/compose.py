@@ -58,7 +58,7 @@ def services(place: Containers, words: Sequence[str]) -> dict[str, Any]:
     return {
         "services": {"worker": usual | worker, "head": usual | head},
         "secrets": {"distprop_key": {"file": place.key}},
-        "volumes": {"cache": {}},
+        "volumes": {"cache": {"name": "distprop-cache"}},
     }
 
 

@@ -148,6 +148,17 @@ def test_a_worker_without_a_key_says_so(docker, image):
     assert done.returncode == 2 and done.stderr.startswith(b"there is no key in /run/secrets/distprop_key")
 
 
+def test_one_command_trains_in_a_single_container(docker, image, folder, distprop, run_command):
+    launch = [ROOT / "docker" / "launch", "1", "small.toml", "runs/alone"]
+    done = run_command(launch, environment=docker.environment, folder=folder, timeout_s=600)
+    assert done.returncode == 0, done.stderr + done.stdout
+    again = run_command(launch, environment=docker.environment, folder=folder, timeout_s=600)
+    assert again.returncode == 0 and "runs/alone: this run is done" in again.stdout
+    assert distprop("train", "small.toml", "-n", "1", "--run", "whole", folder=folder).returncode == 0
+    digests = [distprop("digest", run, folder=folder).stdout for run in ("runs/alone", "whole")]
+    assert digests[0] == digests[1] != ""
+
+
 def test_one_command_trains_in_three_containers_with_the_bits_of_one_process(
     docker, image, folder, distprop, run_command
 ):
@@ -164,17 +175,6 @@ def test_one_command_trains_in_three_containers_with_the_bits_of_one_process(
     digests = [distprop("digest", run, folder=folder).stdout for run in ("runs/small", "whole")]
     assert digests[0] == digests[1] != ""
     assert docker.answer("ps", "--all", "--quiet") == ""
-
-
-def test_one_command_trains_in_a_single_container(docker, image, folder, distprop, run_command):
-    launch = [ROOT / "docker" / "launch", "1", "small.toml", "runs/alone"]
-    done = run_command(launch, environment=docker.environment, folder=folder, timeout_s=600)
-    assert done.returncode == 0, done.stderr + done.stdout
-    again = run_command(launch, environment=docker.environment, folder=folder, timeout_s=600)
-    assert again.returncode == 0 and "runs/alone: this run is done" in again.stdout
-    assert distprop("train", "small.toml", "-n", "1", "--run", "whole", folder=folder).returncode == 0
-    digests = [distprop("digest", run, folder=folder).stdout for run in ("runs/alone", "whole")]
-    assert digests[0] == digests[1] != ""
 
 
 def test_a_deployment_that_is_stopped_leaves_a_checkpoint_and_goes_on(
