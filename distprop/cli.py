@@ -4,6 +4,7 @@ import argparse
 import difflib
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -81,6 +82,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_training(commands)
+    _add_clusters(commands)
     _add_use(commands)
     _add_questions(commands)
     _suggest(arguments, list(commands.choices))
@@ -107,6 +109,8 @@ def _add_training(commands: Commands) -> None:
     train = _add(commands, "train", _train, "Train the network of a configuration file.")
     train.add_argument("config", type=Path, metavar="CONFIG", help="configuration, TOML")
     train.add_argument("--run", type=Path, metavar="DIR", help="folder of the run (default: runs/<name of CONFIG>)")
+    train.add_argument("--or-resume", action="store_true",
+                       help="continue the run that is in --run, as it was configured, if there is one")  # fmt: skip
     _add_overrides(train)
     train.add_argument("--timeline", dest="overrides", action="append_const", const=f"training.timeline={TIMELINE}",
                        help=f"record every call of the first {TIMELINE} steps in RUN/timeline.json")  # fmt: skip
@@ -143,6 +147,45 @@ def _add_place(parser: argparse.ArgumentParser) -> None:
     hosts = parser.add_mutually_exclusive_group()
     hosts.add_argument("--hosts", metavar="A:2,B:2", help="hosts and how many ranks each takes")
     hosts.add_argument("--hostfile", type=Path, metavar="FILE", help="the same, one host a line: 'a slots=2' or 'a:2'")
+
+
+def _add_clusters(commands: Commands) -> None:
+    slurm = _add(commands, "slurm", _slurm, "Print or submit a Slurm job that trains and goes on after its time limit.")
+    slurm.add_argument("config", type=Path, metavar="CONFIG", help="configuration, TOML")
+    slurm.add_argument("--nodes", type=_count, default=1, metavar="N", help="number of nodes (default: 1)")
+    slurm.add_argument("--ntasks-per-node", type=_count, required=True, metavar="N", help="ranks on each node")
+    slurm.add_argument("--time", metavar="H:MM:SS", help="time limit of one start (default: the partition's)")
+    slurm.add_argument("--stop-before", type=_count, default=120, metavar="S",
+                       help="seconds before the limit at which training stops (default: 120)")  # fmt: skip
+    slurm.add_argument("--run", type=Path, metavar="DIR", help="folder of the run (default: runs/<CONFIG>-<job>)")
+    slurm.add_argument("--job-name", metavar="NAME", help="name of the job (default: that of CONFIG)")
+    slurm.add_argument("--sbatch", action="append", default=[], metavar="NAME=VALUE",
+                       help="any other option of sbatch, such as --sbatch partition=short")  # fmt: skip
+    _add_overrides(slurm)
+    slurm.add_argument("--submit", action="store_true", help="submit the job instead of printing its script")
+
+    pods = _add(
+        commands, "kubernetes", _kubernetes, "Print an MPIJob for Kubernetes that trains and goes on after failures."
+    )
+    _add_containers(pods)
+    pods.add_argument("--name", metavar="NAME", help="name of the job (default: that of CONFIG)")
+    pods.add_argument("--claim", required=True, metavar="NAME", help="claim of the volume that all pods share: /work")
+    pods.add_argument("--memory", type=_memory, default="4Gi", metavar="SIZE", help="memory of a worker (default: 4Gi)")
+    pods.add_argument("--restarts", type=_count, default=20, metavar="N", help="starts after failures (default: 20)")
+
+    compose = _add(commands, "compose", _compose, "Print a Compose file that trains on several containers.")
+    _add_containers(compose)
+    compose.add_argument("--key", type=Path, default=Path("distprop_key"), metavar="FILE",
+                         help="private key of this deployment (default: distprop_key)")  # fmt: skip
+
+
+def _add_containers(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="configuration, below the current folder")
+    parser.add_argument("--image", default="distprop", help="image, built from docker/Dockerfile (default: distprop)")
+    parser.add_argument("--workers", type=_count, required=True, metavar="N", help="number of workers")
+    parser.add_argument("--slots", type=_count, default=1, metavar="N", help="ranks of each worker (default: 1)")
+    parser.add_argument("--run", type=Path, metavar="DIR", help="folder of the run (default: runs/<name of CONFIG>)")
+    _add_overrides(parser)
 
 
 def _add_overrides(parser: argparse.ArgumentParser) -> None:
@@ -199,7 +242,18 @@ def _steps(text: str) -> tuple[int, int]:
     return int(first), int(last)
 
 
+def _memory(text: str) -> str:
+    if not re.fullmatch(r"[1-9]\d*[KMGT]i?", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a size such as 4Gi or 500M")
+    return text
+
+
 def _train(options: argparse.Namespace) -> int:
+    if options.or_resume:
+        if options.run is None:
+            raise UsageError("distprop train: --or-resume needs --run: which run shall be continued?")
+        if (options.run / "config.toml").exists():
+            return _resume(options)
     if rank_by_environment() is not None:  # then an mpirun is there already
         from distprop import worker
 
@@ -257,6 +311,46 @@ def _place(options: argparse.Namespace) -> Any:
     hosts = parse_hosts(options.hosts) if options.hosts else ()
     hosts = parse_hostfile(options.hostfile) if options.hostfile else hosts
     return Place(options.ranks, hosts, options.max_restarts, options.min_ranks)
+
+
+def _slurm(options: argparse.Namespace) -> int:
+    from distprop.launch.clusters import check_ranks
+    from distprop.launch.slurm import Job, sbatch_script, submit
+
+    check_ranks(options.config, options.overrides, options.nodes * options.ntasks_per_node)
+    name = options.job_name or options.config.stem
+    job = Job(name, options.nodes, options.ntasks_per_node, options.time, options.stop_before, tuple(options.sbatch))
+    script = sbatch_script(job, options.config, options.overrides, options.run, Path.cwd(), sys.executable)
+    if not options.submit:
+        print(script, end="")
+        return 0
+    number = submit(script)
+    print(f"job {number}: {options.run or f'runs/{options.config.stem}-{number}'}")
+    return 0
+
+
+def _kubernetes(options: argparse.Namespace) -> int:
+    from distprop.launch.clusters import check_ranks, path_inside
+    from distprop.launch.kubernetes import Pods, mpi_job
+
+    check_ranks(options.config, options.overrides, options.workers * options.slots)
+    pods = Pods(options.name or options.config.stem, options.image, options.claim, options.workers, options.slots,
+                options.memory, options.restarts)  # fmt: skip
+    run = options.run or Path("runs") / options.config.stem
+    print(mpi_job(pods, path_inside(options.config), options.overrides, path_inside(run)), end="")
+    return 0
+
+
+def _compose(options: argparse.Namespace) -> int:
+    from distprop.launch.clusters import check_ranks, path_inside
+    from distprop.launch.compose import Containers, compose_file
+
+    check_ranks(options.config, options.overrides, options.workers * options.slots)
+    folder, key = str(Path.cwd()), str(options.key.absolute())
+    place = Containers(options.image, folder, key, options.workers, options.slots)
+    run = options.run or Path("runs") / options.config.stem
+    print(compose_file(place, path_inside(options.config), options.overrides, path_inside(run)), end="")
+    return 0
 
 
 def _evaluate(options: argparse.Namespace) -> int:

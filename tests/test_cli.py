@@ -39,7 +39,22 @@ def no_mpi_around(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
-@pytest.mark.parametrize("command", ["train", "resume", "evaluate", "predict", "show", "check", "digest", "doctor"])
+COMMANDS = [
+    "train",
+    "resume",
+    "slurm",
+    "kubernetes",
+    "compose",
+    "evaluate",
+    "predict",
+    "show",
+    "check",
+    "digest",
+    "doctor",
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(command, capsys):
     with pytest.raises(SystemExit) as caught:
         cli.main([command, "--help"])
@@ -56,6 +71,7 @@ def test_every_command_has_help(command, capsys):
         (["train", "c.toml", "-n", "0"], "'0' is not a whole number of at least 1"),
         (["train", "c.toml", "-n", "two"], "'two' is not a whole number"),
         (["train", "c.toml", "--ranks", "-3"], "'-3'"),
+        (["train", "c.toml", "--or-resume"], "--or-resume needs --run"),
         (["train", "c.toml", "--hosts", "a", "--hostfile", "f"], "not allowed with"),
         (["train", "c.toml", "--hosts", "a:x"], "'a:x' is not a host"),
         (["train", "c.toml", "--hostfile", "/no/such/file"], "can't read this hostfile: No such file"),
@@ -204,6 +220,7 @@ def test_training_evaluating_and_predicting_from_the_command_line(config, distpr
     assert alone.returncode == 2 and "--weights needs --targets" in alone.stderr
     done = distprop("resume", "runs/small")
     assert done.returncode == 0 and done.stdout.startswith("runs/small: this run is done\n") and digest in done.stdout
+    assert distprop("train", "small.toml", "--run", "runs/small", "--or-resume").stdout == done.stdout
     refused = distprop("train", "small.toml", "--run", "runs/small")
     assert refused.returncode == 2 and "distprop resume runs/small" in refused.stderr
 

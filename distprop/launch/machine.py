@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,6 +37,19 @@ def allocated_nodes(environment: Mapping[str, str]) -> int:
     """Nodes that a scheduler has given to this job; 1 without a scheduler."""
     nodes = environment.get("SLURM_JOB_NUM_NODES") or environment.get("PBS_NUM_NODES") or "1"
     return int(nodes) if nodes.isdigit() else 1
+
+
+def allocated_slots(environment: Mapping[str, str]) -> int:
+    """Ranks that a scheduler has made room for: its tasks, or the processors if no tasks were asked for; else 0."""
+    tasks = environment.get("SLURM_NTASKS") or environment.get("PBS_NP") or "0"
+    if tasks == "0" and allocated_nodes(environment) > 1:
+        return _total(environment.get("SLURM_JOB_CPUS_PER_NODE", ""))
+    return int(tasks) if tasks.isdigit() else 0
+
+
+def _total(counts: str) -> int:
+    """The sum of Slurm's "16(x3),8"."""
+    return sum(int(count) * int(times or 1) for count, times in re.findall(r"(\d+)(?:\(x(\d+)\))?", counts))
 
 
 def _copies_allowed() -> bool:

@@ -19,7 +19,7 @@ from distprop.heartbeat.watch import Limits
 from distprop.launch.command import RANK_VARIABLES, Command, mpirun_command
 from distprop.launch.cores import available_cores
 from distprop.launch.hosts import Place, parse_hostfile, parse_hosts
-from distprop.launch.machine import allocated_nodes, this_machine
+from distprop.launch.machine import allocated_nodes, allocated_slots, this_machine
 from distprop.launch.mpi import find_mpi
 from distprop.launch.progress import Progress, Quiet
 from distprop.launch.reach import answering
@@ -210,7 +210,8 @@ def complete(place: Place, config: "Config") -> Place:
         hosts = parse_hosts(launch.hosts)
     if not hosts and launch.hostfile:
         hosts = parse_hostfile(Path(launch.hostfile))
-    ranks = place.ranks or launch.ranks or min(Place(None, hosts).slots or available_cores().budget, shards)
+    slots = Place(None, hosts).slots or allocated_slots(os.environ) or available_cores().budget
+    ranks = place.ranks or launch.ranks or min(slots, shards)
     if ranks > shards:
         raise UsageError(
             f"{ranks} ranks, but minibatches are cut into {counted(shards, 'shard')}: use at most "
