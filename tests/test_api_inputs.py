@@ -172,7 +172,9 @@ def test_targets_and_features_out_of_range_are_told_with_their_place():
     network = dp.Network([dp.Dense(1)], loss=dp.BinaryCrossEntropy())
     for wrong in (-0.25, 1.5):
         y[5] = wrong
-        with pytest.raises(DataError, match=rf"y, row 5: a target of {wrong} is no probability"):
+        with pytest.raises(
+            DataError, match=rf"y, row 5: binary_cross_entropy takes values from 0 to 1 \(got \[{wrong}\]\)"
+        ):
             dp.train(network, dp.Dataset(x, y, kind="values"), epochs=1, verbose=False)
     x[:, 1] = np.linspace(0, 1e-40, 8)  # a deviation of which the inverse is no float32
     network = dp.Network([dp.Standardise(), dp.Dense(1)], loss=dp.MeanSquaredError())

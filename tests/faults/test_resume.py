@@ -91,7 +91,7 @@ def test_with_other_data_a_run_is_not_resumed(made, run, distprop):
     assert str(table) in config
     run.config.write_text(config.replace(str(table), str(run.path / "other.csv")))
     done = distprop("resume", "run", "-n", "1")
-    assert done.returncode == 4 and ": made with other data; start a new run" in done.stderr
+    assert done.returncode == 4 and ": made with other data; bring that back, or start a new run" in done.stderr
     assert not run.model.exists()
 
 

@@ -79,6 +79,7 @@ def folder(monkeypatch):
     """Call it for the name of the folder of kernels, computed anew."""
     for name in ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(paths, "kernel_sources", paths.kernel_sources.__wrapped__)
     yield lambda: paths.kernel_folder.__wrapped__().name
 
 
