@@ -150,7 +150,7 @@ def test_a_run_folder_holds_the_model_and_is_not_trained_twice(tmp_path):
     assert again.model.digest() == result.model.digest() and again.history == []
     with pytest.raises(CheckpointError, match="made with another configuration; bring that back, or start"):
         trained(epochs=4, run=tmp_path / "run")
-    with pytest.raises(CheckpointError, match="made with other data; start"):
+    with pytest.raises(CheckpointError, match="made with other data; bring that back, or start"):
         trained(epochs=3, run=tmp_path / "run", data=dp.Dataset(blobs()[0] + 1, blobs()[1]))
 
 

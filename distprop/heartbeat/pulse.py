@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-LOOKING_S = 0.5  # so long after its last look at the others a rank counts as waiting for them
+LOOKING_S = 2.0  # so long after its last look at the others a rank counts as waiting for them
 
 STARTING, PREPARING, COMPILING, LOADING = "starting", "preparing data", "compiling", "reading a checkpoint"
 FIRST_STEP, TRAINING, VALIDATING, SAVING = "in its first step", "training", "validating", "saving"

@@ -12,7 +12,9 @@ from distprop.kernels.jit import kernel
 
 WAITING = -1  # returned by a kernel that waits: to be called again
 SPINS = 500  # looks before the core is given away: some microseconds
-YIELDS = 5000  # times that it is given away before the caller is asked: some milliseconds
+# Times that it is given away before the caller is asked: some tens of microseconds, or a second if others take it each
+# time.
+YIELDS = 200
 
 _INT32, _INT64 = ir.IntType(32), ir.IntType(64)
 

@@ -18,7 +18,7 @@ from distprop.heartbeat.listener import addresses
 from distprop.heartbeat.watch import Limits
 from distprop.launch.command import RANK_VARIABLES, Command, mpirun_command
 from distprop.launch.cores import available_cores
-from distprop.launch.hosts import Place, parse_hostfile, parse_hosts
+from distprop.launch.hosts import Host, Place, parse_hostfile, parse_hosts
 from distprop.launch.machine import allocated_nodes, allocated_slots, this_machine
 from distprop.launch.mpi import find_mpi
 from distprop.launch.progress import Progress, Quiet
@@ -210,8 +210,7 @@ def complete(place: Place, config: "Config") -> Place:
         hosts = parse_hosts(launch.hosts)
     if not hosts and launch.hostfile:
         hosts = parse_hostfile(Path(launch.hostfile))
-    slots = Place(None, hosts).slots or allocated_slots(os.environ) or available_cores().budget
-    ranks = place.ranks or launch.ranks or min(slots, shards)
+    ranks = place.ranks or launch.ranks or min(_slots(hosts), shards)
     if ranks > shards:
         raise UsageError(
             f"{ranks} ranks, but minibatches are cut into {counted(shards, 'shard')}: use at most "
@@ -222,6 +221,10 @@ def complete(place: Place, config: "Config") -> Place:
     if least > ranks:
         raise UsageError(f"at least {counted(least, 'rank')} were asked for (min_ranks), but only {ranks} are started")
     return Place(ranks, hosts, launch.max_restarts if place.max_restarts is None else place.max_restarts, least)
+
+
+def _slots(hosts: tuple[Host, ...]) -> int:
+    return Place(None, hosts).slots or allocated_slots(os.environ) or available_cores().budget
 
 
 def ranks_of(place: Place, folder: Path, limits: Limits, *what: str) -> Ranks:
