@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import signal
-import tempfile
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,10 +19,11 @@ LOOK_S = 0.01
 
 @dataclass(frozen=True)
 class Family:
-    """Known by a token in their environment. mpirun: its process's number."""
+    """Known by a token in their environment. mpirun: its process's number; folder: where it keeps its own files."""
 
     token: str
     mpirun: int
+    folder: Path
     segments: set[Path] = field(default_factory=set)  # of shared memory
 
     def members(self) -> list[int]:
@@ -61,7 +61,7 @@ class Family:
             time.sleep(LOOK_S)
         for segment in self.segments:
             segment.unlink(missing_ok=True)
-        shutil.rmtree(Path(tempfile.gettempdir()) / f"ompi.{self.mpirun}", ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def signal_process(pid: int, number: int) -> None:

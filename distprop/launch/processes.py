@@ -2,9 +2,11 @@
 
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,9 @@ from distprop.launch.family import TOKEN, Family, signal_process
 from distprop.launch.keeper import DONE
 
 KEEPER = (sys.executable, "-m", "distprop.launch.keeper")
+# Where Open MPI 5 and 4 keep a folder that is named after mpirun's process. It stays when that is killed, and the next
+# mpirun whose process happens to have the same number refuses to start. So each start has a place of its own.
+SESSION_FOLDER = ("PRTE_MCA_prte_local_tmpdir_base", "OMPI_MCA_orte_local_tmpdir_base")
 KEEPER_S = 10.0  # for it to end: it is done when it has read one word
 
 
@@ -40,14 +45,15 @@ class Processes:
 
 def start_processes(command: Command, log: Path) -> Processes:
     """Start a command in its own session, so that a terminal's Ctrl-C reaches only us; all its output goes to `log`."""
-    token = secrets.token_hex(8)
-    keeper = subprocess.Popen([*KEEPER, token], stdin=subprocess.PIPE, start_new_session=True)
+    token, folder = secrets.token_hex(8), tempfile.mkdtemp(prefix="distprop-")
+    keeper = subprocess.Popen([*KEEPER, token, folder], stdin=subprocess.PIPE, start_new_session=True)
+    ours = {TOKEN: token, **dict.fromkeys(SESSION_FOLDER, folder)}
     assert keeper.stdin is not None
     with log.open("ab") as output:
         try:
             mpirun = subprocess.Popen(
                 command.arguments,
-                env={"HOME": os.path.expanduser("~"), **os.environ, **command.environment, TOKEN: token},  # noqa: PTH111 (Open MPI needs one; Path raises)
+                env={"HOME": os.path.expanduser("~"), **os.environ, **command.environment, **ours},  # noqa: PTH111 (Open MPI needs one; Path raises)
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -56,8 +62,9 @@ def start_processes(command: Command, log: Path) -> Processes:
             )
         except OSError as error:
             keeper.communicate(DONE.encode())
+            shutil.rmtree(folder)
             raise UsageError(f"{command.arguments[0]}: can't be started: {error.strerror}") from error
     with suppress(OSError):
         keeper.stdin.write(f"{mpirun.pid}\n".encode())
         keeper.stdin.flush()
-    return Processes(mpirun, Family(token, mpirun.pid), keeper)
+    return Processes(mpirun, Family(token, mpirun.pid, Path(folder)), keeper)

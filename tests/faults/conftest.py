@@ -80,13 +80,11 @@ class Paced:
         (folder / "train.csv").write_text("x,y,target\n" + rows)
         (folder / "paced.toml").write_text(PACED)
         self.golden = self._train_here()
-        self.seconds = 0.0
-        for name in ("compiling", "timed"):
-            began = time.monotonic()
-            subprocess.run([*self.command("train", "paced.toml", "-n", "2"), "--run", name], cwd=folder, check=True,
-                           timeout=200, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
-            self.seconds = time.monotonic() - began
-            assert self.digest(name) == self.golden
+        began = time.monotonic()
+        subprocess.run([*self.command("train", "paced.toml", "-n", "2"), "--run", "timed"], cwd=folder, check=True,
+                       timeout=200, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+        self.seconds = time.monotonic() - began
+        assert self.digest("timed") == self.golden
 
     def _train_here(self) -> str:
         run = RunDirectory.create(self.folder / "golden")

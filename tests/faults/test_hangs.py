@@ -52,13 +52,14 @@ def check_stacks(paced, incident, name, size):
         assert "most recent call first" in (folder / f"rank-{rank}.log").read_text(), rank
 
 
-@pytest.mark.parametrize("kind", ["stop", "loop", "skip"])
+@pytest.mark.parametrize("kind", ["stop", pytest.param("loop", marks=pytest.mark.long)])
 def test_a_rank_that_hangs_is_named_and_the_run_goes_on(paced, run_command, kind):
     incident, _ = hang(paced, run_command, kind, 3, 1, 100, f"hang-{kind}")
     check_blame(incident, kind, 3, 1)
     check_stacks(paced, incident, f"hang-{kind}", 3)
 
 
+@pytest.mark.long
 def test_a_collective_of_another_size_is_noticed(paced, run_command):
     """By MPI, which raises, or by nobody's getting on."""
     done = run_command(
@@ -117,6 +118,7 @@ def mutual(paced, run_command, mpirun, faults, kind, rank):
     return done.stdout + done.stderr
 
 
+@pytest.mark.long
 def test_ranks_of_somebody_elses_mpirun_watch_rank_0(paced, run_command, mpirun, faults):
     assert "rank 0, which watches all ranks, doesn't answer" in mutual(paced, run_command, mpirun, faults, "stop", 0)
 

@@ -51,7 +51,7 @@ def kill_a_rank(paced, run_command, ranks_of, seed):
     return paced.incidents(name)
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", range(1))
 def test_a_rank_that_is_killed_at_any_moment_changes_nothing(paced, run_command, ranks_of, faults, seed):
     kill_a_rank(paced, run_command, ranks_of, faults.seed + seed)
 
@@ -89,6 +89,7 @@ def test_an_mpirun_that_is_killed_is_started_again(paced, run_command, ranks_of)
     assert paced.digest("mpirun") == paced.golden
 
 
+@pytest.mark.long
 def test_a_rank_that_crashes_leaves_its_stack(paced, run_command):
     fault = {"FAULT": '{"kind": "crash", "rank": 1, "step": 100}'}
     done = run_command(
@@ -101,6 +102,7 @@ def test_a_rank_that_crashes_leaves_its_stack(paced, run_command):
     assert paced.digest("crash") == paced.golden
 
 
+@pytest.mark.long
 def test_a_bit_that_flips_in_one_copy_is_computed_again(paced, run_command):
     """With two ranks MPI_Allreduce has one order of each sum, so all runs are alike."""
     command = paced.command("train", "paced.toml", "-n", "2", "--set", "training.exchange=allreduce")
@@ -162,7 +164,7 @@ def kill_the_launcher(paced, run_command, ranks_of, seed):
     return gone_s
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", range(1))
 def test_of_a_launcher_that_is_killed_nothing_is_left(paced, run_command, ranks_of, faults, seed):
     assert kill_the_launcher(paced, run_command, ranks_of, faults.seed + seed) < 60
 

@@ -24,7 +24,7 @@ def lying(paced, run_command, tmp_path, faults):
     return run
 
 
-@pytest.mark.parametrize("code", [1, 137])
+@pytest.mark.parametrize("code", [pytest.param(1, marks=pytest.mark.long), 137])
 def test_a_run_that_is_done_is_called_done(paced, lying, code):
     assert lying(f"code {code}", f"done-{code}").returncode == 0
     assert paced.digest(f"done-{code}") == paced.golden and not paced.incidents(f"done-{code}")

@@ -3,7 +3,6 @@
 import re
 import signal
 import sys
-import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -55,11 +54,13 @@ def test_mpirun_that_is_killed_leaves_no_shared_memory(run_command):
         mpirun = next(
             one for one in ours if one.ppid() == launcher.pid and "distprop.launch.keeper" not in one.cmdline()
         )
+        folder = Path(mpirun.environ()["PRTE_MCA_prte_local_tmpdir_base"])
+        assert folder.is_dir()
         mpirun.kill()
         launcher.communicate(timeout=60)
     assert launcher.returncode == 1 and segments
     assert not [segment for segment in segments if Path(segment).exists()]
-    assert not (Path(tempfile.gettempdir()) / f"ompi.{mpirun.pid}").exists()
+    assert not folder.exists()
 
 
 def test_a_full_disk_is_told_where_ranks_can_not(run_command, tmp_path, monkeypatch):
