@@ -147,17 +147,17 @@ class RunDirectory:
     def log(self, rank: int) -> Path:
         return self.logs / f"rank-{rank}.log"
 
-    def append_metrics(self, record: Mapping[str, Any]) -> None:
-        """Add one line to metrics.jsonl, in one write; numbers that are not finite become null.
+    def append_metrics(self, *records: Mapping[str, Any]) -> None:
+        """Add a line for each to metrics.jsonl, in one write; numbers that are not finite become null.
 
-        Of a line that the disk has no room for nothing is left, so that the next one is whole.
+        Of lines that the disk has no room for nothing is left, so that the next one is whole.
         """
-        line = (json.dumps(_finite(record), allow_nan=False) + "\n").encode()
+        lines = "".join(_json(record) + "\n" for record in records).encode()
         with self.metrics.open("ab", buffering=0) as file:
             before, written = file.seek(0, os.SEEK_END), 0
             try:
-                written = file.write(line)
-                if written < len(line):
+                written = file.write(lines)
+                if written < len(lines):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.metrics))
             except OSError:
                 with suppress(OSError):
@@ -198,8 +198,7 @@ class RunDirectory:
         seconds_left, loss, warnings (of this start); when it is done also digest (of the parameters), and model: bytes
         and sha256 of the model's file.
         """
-        text = json.dumps(_finite({**status, "time": time.time()}), allow_nan=False)
-        write_whole(self.status, text, durable=durable)
+        write_whole(self.status, _json({**status, "time": time.time()}), durable=durable)
 
     def read_status(self) -> dict[str, Any] | None:
         """The last status, or None if no rank has written one yet."""
@@ -313,6 +312,13 @@ def _object(text: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     return value if isinstance(value, dict) else None
+
+
+def _json(record: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(record, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(record), allow_nan=False)
 
 
 def _finite(value: Any) -> Any:

@@ -71,6 +71,7 @@ class RunObserver:
         self.checkpoints = Checkpoints(run.checkpoints, config.checkpoint.keep)
         self._kept: Progress | None = None  # of the last checkpoint
         self._warnings: list[str] = []
+        self._later: list[Mapping[str, Any]] = []  # records for the metrics, to be written with the next one
         self._requests = StopRequests(SIGNALS)
         self._writes = comm.rank == 0
         self._begin(Progress(), 0, 1)
@@ -165,7 +166,7 @@ class RunObserver:
         self._seconds = result.seconds
         if result.digest:
             done, digest = result.digest
-            self._append({"kind": "digest", "step": done, "digest": hexadecimal(digest)})
+            self._later.append({"kind": "digest", "step": done, "digest": hexadecimal(digest)})
         if progress.step % self._config.training.log_every == 0:
             self._log_step(progress, result, learning_rate, now)
         if now - self._told >= STATUS_S:
@@ -245,9 +246,10 @@ class RunObserver:
         return None
 
     def _append(self, record: Mapping[str, Any]) -> None:
-        """Add a line to the metrics; training goes on without it if need be."""
+        """Add a line to the metrics, after those that weren't urgent; training goes on without them if need be."""
         if self._writes:
-            self._optional(lambda: self._run.append_metrics(record), self._run.metrics)
+            records, self._later = [*self._later, record], []
+            self._optional(lambda: self._run.append_metrics(*records), self._run.metrics)
 
     def _optional(self, write: Callable[[], None], path: Path) -> None:
         """Write what training can do without: a disk that is full is told once, and ends nothing here."""

@@ -141,10 +141,10 @@ def test_without_room_for_metrics_and_status_training_goes_on_with_a_warning_eac
     status, append = RunDirectory.write_status, RunDirectory.append_metrics
 
     def no_room(real):
-        def write(self, record, **options):
-            if record.get("phase") in (None, "training"):
+        def write(self, *records, **options):
+            if records[0].get("phase") in (None, "training"):
                 raise OSError(28, "No space left on device")
-            real(self, record, **options)
+            real(self, *records, **options)
 
         return write
 
