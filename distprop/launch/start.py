@@ -21,6 +21,7 @@ from distprop.launch.cores import available_cores
 from distprop.launch.hosts import Host, Place, parse_hostfile, parse_hosts
 from distprop.launch.machine import allocated_nodes, allocated_slots, this_machine
 from distprop.launch.mpi import find_mpi
+from distprop.launch.preflight import HostsError, check_hosts
 from distprop.launch.progress import Progress, Quiet
 from distprop.launch.reach import answering
 from distprop.launch.restarts import run_to_end
@@ -63,7 +64,11 @@ def train(config: Path, overrides: Sequence[str], folder: Path | None, place: Pl
             prepared = _prepare(resolved)
         run = RunDirectory.create(folder) if folder else RunDirectory.create_named(config.stem)
         run.begin(resolved)
-        return _launch(run, place, resolved, prepared)
+        try:
+            return _launch(run, place, resolved, prepared)
+        except HostsError:
+            shutil.rmtree(run.path)
+            raise
 
 
 def resume(folder: Path, place: Place, *, dry_run: bool = False) -> int:
@@ -154,6 +159,8 @@ def _launch(run: RunDirectory, place: Place, config: "Config", prepared: "Prepar
     _warn_if_crowded(place)
     tell(f"{run.path}: {counted(place.ranks, 'rank')}")
     with run.held(), stop_requests() as stop:
+        for warning in check_hosts(place.hosts, [run.config.resolve(), *_data_files(config)]):
+            tell(f"warning: {warning}", sys.stderr)
         _compile(run, place, config, prepared, stop, tell)
         with Progress() as progress:
             status = run_to_end(
@@ -171,6 +178,13 @@ def _compile(
         say(COMPILING)
         processes = min(place.ranks or 1, available_cores().budget, MOST_COMPILERS)
         finish(compiling_command(place, run.path), run, processes, stop, Limits.of(config.launch).compile_s)
+
+
+def _data_files(config: "Config") -> list[Path]:
+    """The files that every host reads for itself, unless they share a cache."""
+    sources = [source for source in (config.data.train, config.data.validation) if source is not None]
+    names = [[source] if isinstance(source, str) else [*vars(source).values()] for source in sources]
+    return [Path(name) for of_source in names for name in of_source if name is not None]
 
 
 def _left_of(place: Place, progress: Progress) -> Place:
