@@ -219,7 +219,8 @@ def _add_questions(commands: Commands) -> None:
     verify = _add(commands, "verify", _verify, "Check that the files of a run are as they were written.")
     verify.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
     verify.add_argument("--json", action="store_true", help="print one JSON object")
-    _add(commands, "doctor", _doctor, "Say what is wrong on this machine, and the cure.")
+    doctor = _add(commands, "doctor", _doctor, "Say what is wrong on this machine, or on other hosts, and the cure.")
+    doctor.add_argument("--hosts", metavar="A:2,B:2", help="hosts to look at too, and how many ranks each would take")
     _add(commands, "schema", _schema, "Print the JSON Schema of configuration files, for editors.")
 
 
@@ -408,8 +409,9 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _doctor(options: argparse.Namespace) -> int:
     from distprop.launch.doctor import doctor
+    from distprop.launch.hosts import parse_hosts
 
-    return doctor()
+    return doctor(parse_hosts(options.hosts) if options.hosts else ())
 
 
 def _schema(options: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import re
 import sys
 
 import pytest
@@ -191,6 +192,18 @@ def test_the_doctor_finds_nothing_wrong_where_tests_run(distprop):
     done = distprop("doctor")
     assert "2 ranks answered" in done.stdout
     assert done.returncode == 0, done.stdout
+
+
+def test_the_doctor_looks_at_hosts_and_measures_messages(distprop):
+    done = distprop("doctor", "--hosts", "localhost:2")
+    assert done.returncode == 0, done.stdout
+    assert "ok    host      localhost answers, and is like this one" in done.stdout
+    assert re.search(r"ok    messages  on \S+: [\d,]+ µs, [\d,]+ MB/s each way\n", done.stdout)
+    wrong = distprop("doctor", "--hosts", "localhost:2,no.such.host.invalid:1")
+    assert wrong.returncode == 1 and re.search(
+        r"^wrong host      no\.such\.host\.invalid: ", wrong.stdout, re.MULTILINE
+    )
+    assert "messages" not in wrong.stdout
 
 
 def test_the_doctor_names_what_is_wrong_and_the_cure(distprop, tmp_path):

@@ -22,7 +22,7 @@ FLOORS = (
     ("comm",),
     ("compiled", "replay", "report", "run_directory"),
     ("training",),
-    ("worker",),
+    ("measure", "worker"),
     ("launch",),
     ("api", "cli", "inspection", "verify", "__init__", "__main__"),
 )

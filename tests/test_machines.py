@@ -1,5 +1,6 @@
 """Several machines, as network namespaces of this one: ranks that talk by messages give the bits of one rank alone."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -57,3 +58,17 @@ def test_any_number_of_machines_gives_the_bits_of_one_rank(distprop, run_command
         done = run_command(made.on(made.names[0], train), environment=made.environment)
     assert done.returncode == 0, done.stderr
     assert len(digest("one")) == 64 and digest("many") == digest("one")
+
+
+@pytest.mark.long
+@pytest.mark.skipif(hosts.missing() is not None, reason=str(hosts.missing()))
+def test_the_doctor_measures_what_links_can_do(run_command):
+    with hosts.hosts(3, rate_mbit=200) as made:
+        places = f"{made.names[0]}:2,{made.names[1]}:1,{made.names[2]}:1"
+        doctor = [sys.executable, "-m", "distprop.cli", "doctor", "--hosts", places]
+        done = run_command(made.on(made.names[0], doctor), environment=made.environment)
+    assert done.returncode == 0, done.stdout
+    found = re.findall(r"messages  (on|between) .*: [\d,]+ µs, ([\d,]+) MB/s", done.stdout)
+    assert [where for where, _ in found] == ["on", "between", "between", "between"]
+    speeds = [int(speed.replace(",", "")) for _, speed in found]
+    assert all(speed <= 30 for speed in speeds[1:]) and speeds[0] > max(speeds[1:])  # 200 Mbit/s are 25 MB/s

@@ -1,5 +1,6 @@
-"""`distprop doctor`: looks at everything a run needs on this machine, and names the cure of what is wrong."""
+"""`distprop doctor`: looks at everything a run needs, here and on other hosts, and names the cure of what is wrong."""
 
+import json
 import os
 import platform
 import shutil
@@ -7,16 +8,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TypeAlias
 
 from distprop.errors import DistpropError
 from distprop.launch.command import mpirun_command
 from distprop.launch.cores import available_cores
+from distprop.launch.hosts import Host
 from distprop.launch.machine import this_machine
 from distprop.launch.mpi import find_mpi, library_version
+from distprop.launch.preflight import HostsError, check_hosts
 from distprop.launch.processes import start_processes
 from distprop.paths import cache_folder
 
@@ -41,15 +46,29 @@ class Finding:
         return f"{mark} {self.name:9} {self.fact}" + (f"; {self.cure}" if self.cure else "")
 
 
-def doctor() -> int:
+Check: TypeAlias = Callable[[], Iterator[Finding]]
+
+
+def doctor(hosts: Sequence[Host] = ()) -> int:
     """Print one line for each thing looked at; return 1 if anything is wrong."""
+    here: list[Check] = [_python, _packages, _mpi, _hello, _cores, _processor, _memory, _cache, _disk, _threads]
     healthy = True
-    for check in (_python, _packages, _mpi, _hello, _cores, _processor, _memory, _cache, _disk, _threads):
-        for finding in _guarded(check):
-            print(finding, flush=True)
-            healthy &= finding.cure is None
+    for check in here:
+        healthy &= _is_healthy(check)
+    if hosts:
+        ready = _is_healthy(partial(_hosts, hosts))
+        healthy &= ready and _is_healthy(partial(_messages, hosts))
     print("nothing is wrong here" if healthy else "the lines that start with 'wrong' name the cure")
     return 0 if healthy else 1
+
+
+def _is_healthy(check: Check) -> bool:
+    """Print what a check finds."""
+    healthy = True
+    for finding in _guarded(check):
+        print(finding, flush=True)
+        healthy &= finding.cure is None
+    return healthy
 
 
 def mpi_works() -> bool:
@@ -57,13 +76,14 @@ def mpi_works() -> bool:
     return all(finding.cure is None for check in (_mpi, _hello) for finding in _guarded(check))
 
 
-def _guarded(check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+def _guarded(check: Check) -> Iterator[Finding]:
     """What a check finds; its own failure is a finding too."""
     try:
         yield from check()
     except (DistpropError, OSError) as error:
         text, _, cure = str(error).rpartition("; ")
-        yield Finding(check.__name__.strip("_"), text or cure, cure if text else "see the message")
+        name = getattr(check, "__name__", "hosts").strip("_")
+        yield Finding(name, text or cure, cure if text else "see the message")
 
 
 def _python() -> Iterator[Finding]:
@@ -86,25 +106,62 @@ def _mpi() -> Iterator[Finding]:
 
 def _hello() -> Iterator[Finding]:
     """Two real ranks that add 1 and 1."""
-    program = [sys.executable, "-c", HELLO]
-    command = mpirun_command(find_mpi(), program, 2, (), this_machine(), str(Path.cwd()))
+    began = time.monotonic()
+    if problem := _run([sys.executable, "-c", HELLO], 2):
+        yield problem
+    else:
+        yield Finding("mpirun", f"2 ranks answered in {time.monotonic() - began:.1f} s")
+
+
+def _run(program: Sequence[str], ranks: int, hosts: Sequence[Host] = ()) -> Finding | None:
+    """Run a program as ranks to its end; what is wrong if that fails."""
+    command = mpirun_command(find_mpi(), program, ranks, hosts, this_machine(), str(Path.cwd()))
+    cure = f"run this yourself: {command}"
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
-        began = time.monotonic()
         processes = start_processes(command, log)
         try:
             code = processes.mpirun.wait(HELLO_S)
         except subprocess.TimeoutExpired:
-            yield Finding("mpirun", f"2 ranks did not answer in {HELLO_S:.0f} s", f"run this yourself: {command}")
-            return
+            return Finding("mpirun", f"{ranks} ranks did not answer in {HELLO_S:.0f} s", cure)
         finally:
             processes.end()
         said = log.read_text(errors="replace").split("\n")
-    if code == 0:
-        yield Finding("mpirun", f"2 ranks answered in {time.monotonic() - began:.1f} s")
-    else:
-        last = next((line for line in reversed(said) if line.strip()), "each rank is alone")
-        yield Finding("mpirun", f"2 ranks failed with code {code}: {last}", f"run this yourself: {command}")
+    last = next((line for line in reversed(said) if line.strip()), "each rank is alone")
+    return Finding("mpirun", f"{ranks} ranks failed with code {code}: {last}", cure) if code else None
+
+
+def _hosts(hosts: Sequence[Host]) -> Iterator[Finding]:
+    """Whether they can take part in a run that is started here."""
+    try:
+        warnings = check_hosts(hosts, [])
+    except HostsError as error:
+        for line in str(error).splitlines():
+            text, _, cure = line.rpartition("; ")
+            yield Finding("host", text, cure)
+        return
+    for host in hosts:
+        yield Finding("host", f"{host.name} answers, and is like this one")
+    for warning in warnings:
+        yield Finding("host", warning)
+
+
+def _messages(hosts: Sequence[Host]) -> Iterator[Finding]:
+    """How fast they are between hosts, and between two ranks of a host that has two slots or more."""
+    places = [Host(host.name, min(host.slots, 2)) for host in hosts]
+    ranks = sum(place.slots for place in places)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "speeds.json"
+        problem = _run([sys.executable, "-m", "distprop.measure", str(file)], ranks, places)
+        if problem:
+            yield problem
+            return
+        found = json.loads(file.read_text())
+    for speed in found["speeds"]:
+        one, other = found["hosts"][speed["one"]], found["hosts"][speed["other"]]
+        between = f"between {one} and {other}" if one != other else f"on {one}"
+        fast = f"{1e6 * speed['latency_s']:,.0f} µs, {speed['bytes_per_s'] / 1e6:,.0f} MB/s each way"
+        yield Finding("messages", f"{between}: {fast}")
 
 
 def _cores() -> Iterator[Finding]:

@@ -1,0 +1,61 @@
+"""How fast messages are between ranks: the time of a small one, and the bytes a second of large ones."""
+
+import time
+from collections.abc import Iterator
+from itertools import accumulate
+from typing import NamedTuple
+
+import numpy as np
+
+from distprop.comm.communicator import Communicator, Message
+
+SMALL_BYTES, LARGE_BYTES = 8, 1 << 20
+SMALL_ROUNDS, LARGE_ROUNDS = 200, 10
+WARM_ROUNDS = 5
+
+
+class Speed(NamedTuple):
+    """Of messages between two ranks, which both send at once. one, other: the ranks."""
+
+    one: int
+    other: int
+    latency_s: float
+    bytes_per_s: float
+
+
+def measure(comm: Communicator) -> list[Speed]:
+    """Of a pair of ranks for each pair of machines, and of one on each machine that has two: a collective."""
+    found = np.zeros((comm.size, 2))
+    speeds = []
+    for one, other in _pairs(comm.machines):
+        mine = np.zeros(2)
+        comm.barrier()
+        if comm.rank in (one, other):
+            peer = one + other - comm.rank
+            mine[0] = _seconds(comm, peer, SMALL_BYTES, SMALL_ROUNDS)
+            mine[1] = LARGE_BYTES / _seconds(comm, peer, LARGE_BYTES, LARGE_ROUNDS)
+        comm.allgather(mine, found)
+        speeds.append(Speed(one, other, float(found[one, 0]), float(found[one, 1])))
+    return speeds
+
+
+def _pairs(machines: tuple[int, ...]) -> Iterator[tuple[int, int]]:
+    """machines: how many ranks each has."""
+    firsts = list(accumulate((0, *machines)))[:-1]
+    for number, (first, count) in enumerate(zip(firsts, machines, strict=True)):
+        if count > 1:
+            yield first, first + 1
+        yield from ((first, other) for other in firsts[number + 1 :])
+
+
+def _seconds(comm: Communicator, peer: int, size: int, rounds: int) -> float:
+    """Of a round in which each sends a message of so many bytes to the other: the median."""
+    sent, received = np.zeros(size, np.uint8), np.zeros(size, np.uint8)
+    traffic = comm.traffic([Message(peer, 0, sent)], [Message(peer, 0, received)])
+    seconds = []
+    for _ in range(WARM_ROUNDS + rounds):
+        began = time.perf_counter()
+        traffic.start()
+        traffic.wait()
+        seconds.append(time.perf_counter() - began)
+    return float(np.median(seconds[WARM_ROUNDS:]))
