@@ -1,7 +1,7 @@
 """A process that outlives a launcher which is killed, and then ends what that has started: keeper.py TOKEN FOLDER.
 
-It is told the number of mpirun's process on its standard input, and "done" when there is nothing left to end. The end
-of its input without that word means that the launcher has died.
+It is told the number of mpirun's process on its standard input, files of shared memory that are in use, and "done" when
+there is nothing left to end. The end of its input without that word means that the launcher has died.
 """
 
 import sys
@@ -13,12 +13,15 @@ DONE = "done"
 
 
 def main(token: str, folder: str) -> None:
-    mpirun = 0
-    for line in sys.stdin:
-        if line.strip() == DONE:
+    mpirun, segments = 0, set()
+    for line in sys.stdin.read().splitlines():  # until its end
+        if line == DONE:
             return
-        mpirun = int(line)
-    Family(token, mpirun, Path(folder)).end()
+        if line.isdigit():
+            mpirun = int(line)
+        else:
+            segments.add(Path(line))
+    Family(token, mpirun, Path(folder), segments).end()
 
 
 if __name__ == "__main__":

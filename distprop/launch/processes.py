@@ -35,6 +35,11 @@ class Processes:
         """SIGUSR1 to mpirun, which both MPIs hand on to all ranks."""
         signal_process(self.mpirun.pid, signal.SIGUSR1)
 
+    def remember_segments(self) -> None:
+        """Note the shared memory in use, so that it is removed even if all who use it are killed, and we too."""
+        self.family.remember_segments()
+        _tell(self.keeper, *map(str, self.family.segments))
+
     def end(self, grace_s: float = 1.0) -> None:
         """Leave nothing behind."""
         self.family.end(grace_s)
@@ -48,7 +53,6 @@ def start_processes(command: Command, log: Path) -> Processes:
     token, folder = secrets.token_hex(8), tempfile.mkdtemp(prefix="distprop-")
     keeper = subprocess.Popen([*KEEPER, token, folder], stdin=subprocess.PIPE, start_new_session=True)
     ours = {TOKEN: token, **dict.fromkeys(SESSION_FOLDER, folder)}
-    assert keeper.stdin is not None
     with log.open("ab") as output:
         try:
             mpirun = subprocess.Popen(
@@ -64,7 +68,12 @@ def start_processes(command: Command, log: Path) -> Processes:
             keeper.communicate(DONE.encode())
             shutil.rmtree(folder)
             raise UsageError(f"{command.arguments[0]}: can't be started: {error.strerror}") from error
-    with suppress(OSError):
-        keeper.stdin.write(f"{mpirun.pid}\n".encode())
-        keeper.stdin.flush()
+    _tell(keeper, str(mpirun.pid))
     return Processes(mpirun, Family(token, mpirun.pid, Path(folder)), keeper)
+
+
+def _tell(keeper: "subprocess.Popen[bytes]", *lines: str) -> None:
+    assert keeper.stdin is not None
+    with suppress(OSError):  # it was killed
+        keeper.stdin.write("".join(f"{line}\n" for line in lines).encode())
+        keeper.stdin.flush()

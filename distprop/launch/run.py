@@ -175,7 +175,7 @@ def _wait(
             phase = status and status["phase"]
             if phase == "training" and not computing:  # then the ranks have all the memory that they share
                 computing = True
-                processes.family.remember_segments()
+                processes.remember_segments()
             progress.update(run, status)
             if ending is None and (phase in ("done", "stopped") or run.failures()):
                 ending = now

@@ -1,10 +1,12 @@
 """Ranks, mpirun and the launcher are killed at any moment: a run ends by itself, or is resumed, with the same model."""
 
 import random
+import re
 import signal
 import socket
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 import pytest
@@ -173,6 +175,23 @@ def test_of_a_launcher_that_is_killed_nothing_is_left(paced, run_command, ranks_
 @pytest.mark.parametrize("seed", range(LAUNCHERS))
 def test_of_many_launchers_that_are_killed_nothing_is_left(paced, run_command, ranks_of, faults, seed):
     assert kill_the_launcher(paced, run_command, ranks_of, faults.seed + 100 + seed) < 60
+
+
+def test_a_launcher_that_is_killed_with_all_ranks_leaves_no_shared_memory(paced, run_command, ranks_of):
+    command = paced.command("train", "paced.toml", "-n", "2", "--run", "segments")
+    with run_command.start(command, folder=paced.folder) as launcher:
+        wait_for(lambda: "epoch" in launcher.stdout.readline(), launcher)  # the launcher has looked before it shows one
+        maps = "".join(Path(f"/proc/{rank.pid}/maps").read_text() for rank in ranks_of().values())
+        segments = set(re.findall("/dev/shm/(?:sm_segment|mpich_shm)\\S+", maps))
+        launcher.kill()
+        for one in run_command.members(run_command.tokens):
+            with suppress(psutil.NoSuchProcess):
+                if "distprop.launch.keeper" not in one.cmdline():
+                    one.kill()
+        launcher.communicate()
+        while run_command.members(run_command.tokens):
+            time.sleep(0.01)
+    assert segments and not [segment for segment in segments if Path(segment).exists()]
 
 
 def test_without_a_keeper_ranks_notice_that_their_launcher_is_gone(paced, run_command, ranks_of):
