@@ -10,6 +10,7 @@ import statistics
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -69,7 +70,10 @@ class Side:
         task = Task(tuple(map(int, network.split("-"))), batch, "adam", batch * STEPS)
         comm.is_mute, self._watch = is_mute, Stopwatch()
         # As many shards as ranks: then no rank sends more than one partial gradient.
-        self._training = make_training(config_of(task, shards=comm.size), material_of(task), comm, self._watch)
+        config = config_of(task, shards=comm.size)
+        # Parameters that do not change stay alike on all ranks, as they must, if none is told of the others either.
+        config = replace(config, optimizer=replace(config.optimizer, learning_rate=1e-60))  # 0 as a float32
+        self._training = make_training(config, material_of(task), comm, self._watch)
 
     def turn(self) -> float:
         """The median of a step's milliseconds."""

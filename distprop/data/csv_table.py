@@ -65,7 +65,8 @@ class CsvTable:
         except (pa.ArrowException, *_BROKEN) as error:
             raise self._explained(error, numbers) from None
         # An open quote makes one value of all that follows, which is no fault if it opens in the last column.
-        if isinstance(value, bytes | str) and len(value.splitlines()) > 1 and (unclosed := self._unclosed()):
+        has_line_ends = isinstance(value, bytes | str) and value and value.splitlines() != [value]
+        if has_line_ends and (unclosed := self._unclosed()):
             raise unclosed
 
     def column_title(self, column: str) -> str:

@@ -149,6 +149,26 @@ class Digests:
         self.agreed = step
         return digests[0]
 
+    def check_gathered(self, comm: Communicator, name: str, mine: Array, whole: Array, step: int) -> None:
+        """DivergedError, on all ranks, unless whole (length,) has the digest of the slices that ranks hold.
+
+        mine: this rank's, one behind the other. A collective.
+        """
+        told, ends = np.zeros(2, np.uint64), np.cumsum([0, *(own.stop - own.start for own in self._exchange.owned)])
+        for own, first, last in zip(self._exchange.owned, ends, ends[1:], strict=False):
+            slice_digest(told[1:], mine[first:last], own.start)
+            told[:1] += told[1:]  # as arrays, which overflow without a word
+        slice_digest(told[1:], whole, 0)
+        everyones = np.zeros((comm.size, 2), np.uint64)
+        comm.allgather(told.view(np.int64), everyones.view(np.int64))
+        held = everyones[:, 0].sum(dtype=np.uint64)
+        wrong = [rank for rank, digest in enumerate(everyones[:, 1]) if digest != held]
+        if wrong:
+            raise DivergedError(
+                f"the optimizer's state ({name}) after step {step} didn't reach {ranks_text(wrong)} as the ranks hold "
+                "it; nothing of this state is saved"
+            )
+
     def _groups(self, digests: list[int]) -> tuple[Sequence[Sequence[int]], list[int]]:
         """Copies and their digests, or every rank by itself if those of one copy see it differently."""
         copies = self._exchange.copies

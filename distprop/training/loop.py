@@ -184,7 +184,7 @@ class Training:
         """
         self._exchange.settle()
         digest = hexadecimal(self._step.digests.agree(self._comm, self.progress.step))
-        state = {name: self._exchange.gather(slot) for name, slot in self._updater.slots().items()}
+        state = {name: self._gathered(name, slot) for name, slot in self._updater.slots().items()}
         checkpoint = Checkpoint(self.progress, self.model.params, state, self._best, self._digest, digest)
         name = checkpoint.not_finite()
         if name:
@@ -192,6 +192,12 @@ class Training:
                 f"not finite after step {self.progress.step}: {name}; nothing of this state is saved; {CURE}"
             )
         return checkpoint
+
+    def _gathered(self, name: str, slot: Array) -> Array:
+        """All of a part of the optimizer's state. DivergedError, on all ranks, if it isn't what they hold."""
+        whole = self._exchange.gather(slot)
+        self._step.digests.check_gathered(self._comm, name, slot, whole, self.progress.step)
+        return whole
 
     def _save(self, *, needed: bool = False) -> None:
         """Keep a checkpoint: a collective. If that fails, all ranks go on or stop alike; `needed`: they must stop."""
