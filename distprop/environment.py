@@ -4,6 +4,7 @@ import ctypes
 import os
 import signal
 from contextlib import suppress
+from pathlib import Path
 
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
@@ -28,6 +29,18 @@ def launched() -> bool:
 def watcher() -> str:
     """Where to send heartbeats to; "" if nobody has said so."""
     return os.environ.get(WATCHER, "")
+
+
+def rank_0_has_ended() -> bool:
+    """Whether all ranks are on this machine, as MPICH tells, and rank 0 is gone. MPICH lets the others live."""
+    if os.environ.get("MPI_LOCALNRANKS") != os.environ.get("PMI_SIZE", "?"):
+        return False
+    try:
+        children = Path(f"/proc/{os.getppid()}/task/{os.getppid()}/children").read_text().split()
+        environments = [Path(f"/proc/{child}/environ").read_bytes().split(b"\0") for child in children]
+    except OSError:
+        return False
+    return not any(b"PMI_RANK=0" in environment for environment in environments)
 
 
 def die_with_parent() -> None:

@@ -26,7 +26,7 @@ from distprop.comm.watched import Watched
 from distprop.config import load_config, located, resolve
 from distprop.config.run import Config
 from distprop.data.fit import fitting_graph
-from distprop.environment import die_with_parent, launched, rank_by_environment, watcher
+from distprop.environment import die_with_parent, launched, rank_0_has_ended, rank_by_environment, watcher
 from distprop.errors import DisagreementError, DistpropError, DivergedError, Interrupted, UsageError, out_of_memory
 from distprop.heartbeat.pulse import PREPARING, STARTING, Pulse
 from distprop.heartbeat.sender import STACKS, Sender
@@ -215,7 +215,8 @@ def told_once() -> Iterator[None]:
     except DistpropError as error:
         if rank_by_environment():
             time.sleep(LATE_S)
-        print(error, file=sys.stderr, flush=True)
+        if not (rank_by_environment() and rank_0_has_ended()):  # it has told it
+            print(error, file=sys.stderr, flush=True)
         raise SystemExit(error.exit_code) from None
 
 
