@@ -154,15 +154,20 @@ class Digests:
 
         mine: this rank's, one behind the other. A collective.
         """
-        told, ends = np.zeros(2, np.uint64), np.cumsum([0, *(own.stop - own.start for own in self._exchange.owned)])
+        told, ends = (
+            np.array([0, 0, mine.size], np.uint64),
+            np.cumsum([0, *(own.stop - own.start for own in self._exchange.owned)]),
+        )
         for own, first, last in zip(self._exchange.owned, ends, ends[1:], strict=False):
-            slice_digest(told[1:], mine[first:last], own.start)
-            told[:1] += told[1:]  # as arrays, which overflow without a word
-        slice_digest(told[1:], whole, 0)
-        everyones = np.zeros((comm.size, 2), np.uint64)
+            slice_digest(told[1:2], mine[first:last], own.start)
+            told[:1] += told[1:2]  # as arrays, which overflow without a word
+        slice_digest(told[1:2], whole, 0)
+        everyones = np.zeros((comm.size, 3), np.uint64)
         comm.allgather(told.view(np.int64), everyones.view(np.int64))
-        held = everyones[:, 0].sum(dtype=np.uint64)
-        wrong = [rank for rank, digest in enumerate(everyones[:, 1]) if digest != held]
+        held = everyones[:, 0]
+        if everyones[:, 2].sum() == whole.size:  # else every rank holds all of it
+            held = np.full_like(held, held.sum(dtype=np.uint64))
+        wrong = np.flatnonzero(everyones[:, 1] != held).tolist()
         if wrong:
             raise DivergedError(
                 f"the optimizer's state ({name}) after step {step} didn't reach {ranks_text(wrong)} as the ranks hold "

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from distprop.comm.serial import Serial
 from distprop.comm.threads import run_ranks
 from distprop.config.optimizers import Adam
-from distprop.errors import DisagreementError
+from distprop.errors import DisagreementError, DivergedError
 from distprop.kernels.digests import slice_digest
 from distprop.kernels.step import STEP
 from distprop.kernels.tape import Call
@@ -270,3 +271,24 @@ def test_what_a_model_is_made_of_is_told_in_full_for_versions_and_by_64_bits_for
     assert list(found) == ["distprop", "numpy", "numba", "kernel sources", "configuration", "data"]
     assert found["numpy"] == np.__version__ and found["configuration"] == "f" * 16 and found["data"] == "a" * 16
     guards.agree(Serial(), found)
+
+
+@pytest.mark.parametrize("cuts", [[0, 40, 60, 101], [0, 101, 101, 101], None])
+def test_a_gathered_vector_is_compared_with_what_the_ranks_hold(cuts):
+    """cuts: which rank owns what, perhaps nothing; None: every rank has all of it."""
+    whole = np.random.default_rng(5).normal(size=101).astype(np.float32)
+    other = whole.copy()
+    other[50] += 1
+
+    def work(comm, gathered):
+        own = slice(0, 101) if cuts is None else slice(cuts[comm.rank], cuts[comm.rank + 1])
+        digests = object.__new__(guards.Digests)
+        digests._exchange = SimpleNamespace(owned=(own,))
+        try:
+            digests.check_gathered(comm, "m", whole[own], gathered[comm.rank], 7)
+        except DivergedError as error:
+            return str(error)
+
+    assert run_ranks(3, lambda comm: work(comm, [whole] * 3)) == [None] * 3
+    (text,) = set(run_ranks(3, lambda comm: work(comm, [whole, other, whole])))
+    assert text.startswith("the optimizer's state (m) after step 7 didn't reach rank 1 as the ranks hold it")
