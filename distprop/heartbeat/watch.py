@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from distprop.config.run import Launch
 
 MOST_GAP_S = 1.0  # of our own time between two looks: if it was longer, we were stopped, or had no core
+BETWEEN_BEATS_S = 1.5  # at most, if all is well: so much later than it happens a move may be heard of
 LEAVING_S = 5.0  # for the others to notice that a rank has gone
 SLOWER = 10.0  # times the longest step so far: no step takes that long
 
@@ -121,7 +122,7 @@ class Watch:
 
     def _move(self, beat: Beat) -> None:
         if beat.phase == TRAINING:
-            self._longest = max(self._longest, self._now - self._moved)
+            self._longest = max(self._longest, self._now - self._moved - BETWEEN_BEATS_S)
         self._moved = self._now
 
     def verdict(self, *, started: bool = False) -> Verdict | None:

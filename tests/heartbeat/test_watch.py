@@ -95,7 +95,7 @@ def test_steps_that_take_long_may_take_longer():
         assert story.goes_on(15) == (None, 15)
         assert story.goes_on(1, moving=True) == (None, 1)
     verdict, seconds = story.goes_on(1000)
-    assert verdict.kind == "stuck" and 150 < seconds <= 170  # ten times as long
+    assert verdict.kind == "stuck" and 135 < seconds <= 170  # ten times as long
 
 
 def test_ranks_that_are_never_heard_of_are_counted():
