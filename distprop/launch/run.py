@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -195,13 +196,13 @@ def _wait(
 
 def _write_stacks(processes: Processes, listener: Listener, watch: Watch) -> None:
     """Have all ranks write the stacks of their threads: those of this machine, and by these those of others."""
-    here = processes.family.members()
-    elsewhere = [beat for beat in watch.beats if beat.process not in here]
+    members, host = processes.family.members(), socket.gethostname()
+    here = [beat for beat in watch.beats if beat.host == host and beat.process in members]
+    elsewhere = [beat for beat in watch.beats if beat not in here]
     listener.want_stacks(elsewhere)
-    for beat in watch.beats:
-        if beat.process in here:
-            signal_process(beat.process, STACKS)
-            signal_process(beat.process, signal.SIGCONT)  # one that is stopped writes them when it goes on
+    for beat in here:
+        signal_process(beat.process, STACKS)
+        signal_process(beat.process, signal.SIGCONT)  # one that is stopped writes them when it goes on
     until = time.monotonic() + (FAR_STACKS_S if elsewhere else STACKS_S)
     while (left := until - time.monotonic()) > 0:
         listener.hear(left)
