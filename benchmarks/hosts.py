@@ -24,6 +24,7 @@ BURST_BYTES = 1 << 18  # of a slow link; more than the largest packet
 ENTER = 'echo "$0" >/proc/sys/kernel/hostname && exec "$@"'
 AGENT = f"""#!/bin/sh
 # Stands for ssh: runs a command, given as ssh takes it, on a host of this machine.
+[ "$1" = -x ] && shift  # MPICH wants no X11
 host=$1
 shift
 ip -n "$host" link show dev eth0 up | grep -q eth0 || exit 255  # its cable is out
@@ -46,7 +47,8 @@ class Hosts:
     def environment(self) -> Mapping[str, str]:
         """What Open MPI and MPICH want to know on the host where mpirun runs."""
         agent = str(self.agent)
-        return {"PRTE_MCA_plm_ssh_agent": agent, "HYDRA_LAUNCHER": "ssh", "HYDRA_LAUNCHER_EXEC": agent}
+        started = {"PRTE_MCA_plm_ssh_agent": agent, "HYDRA_LAUNCHER": "ssh", "HYDRA_LAUNCHER_EXEC": agent}
+        return started | {"UCX_TLS": "tcp,self"}  # else MPICH finds that its ranks could share memory
 
     def processes(self, name: str) -> list[int]:
         """The processes that run on a host."""

@@ -98,7 +98,10 @@ def supervise(ranks: Ranks, run: RunDirectory, progress: Progress, stop: Stop) -
             verdict = _wait(processes, run, progress, stop, listener, watch)
         finally:
             processes.end()
-    return _outcome(run, stop, processes.mpirun.returncode, verdict, watch)
+    status = _outcome(run, stop, processes.mpirun.returncode, verdict, watch)
+    if verdict:  # ranks that were stopped went on to write their stacks, and the few steps that were left
+        run.add_incident(verdict.kind, verdict.text, restarted=False)
+    return status
 
 
 def finish(command: Command, run: RunDirectory, processes: int, stop: Stop, limit_s: float) -> None:

@@ -69,6 +69,10 @@ class Slurm:
     def state(self, job):
         return self("squeue", "--noheader", "--states", "all", "--jobs", job, "--format", "%T")
 
+    def told(self, job):
+        """What Slurm knows of a job, for a test that fails."""
+        return self("scontrol", "show", "job", job) + "\n" + "\n".join(self.log.read_text().splitlines()[-60:])
+
     def ended(self, job):
         return self.state(job) in ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED")
 
@@ -89,7 +93,7 @@ def slurm(daemons, free_ports, need, until):
     files = [f"--{name}-file={here}/munge.{name}" for name in ("key", "pid", "log", "seed")]
     daemons(["munged", "--foreground", "--force", f"--socket={here}/munge.socket", *files])
     until((here / "munge.socket").exists, "munged")
-    daemons(["slurmctld", "-D"], client.environment)
+    client.log = daemons(["slurmctld", "-D"], client.environment)
     for name in NODES:
         serve = f"hostname {name} && exec slurmd -D -N {name}"
         daemons(["unshare", "--mount", "--uts", "sh", "-c", serve], client.environment)
@@ -152,7 +156,7 @@ def test_a_job_that_is_preempted_queues_again_and_ends_with_the_bits_of_a_plain_
     slurm("scontrol", "update", f"JobId={job}", "StartTime=now")
     until(lambda: slurm.ended(job), "the job's end")
     text = log.read_text()
-    assert text.count(f"{run}: 6 ranks") == 2 and f"epoch {epochs}/{epochs}" in text
+    assert text.count(f"{run}: 6 ranks") == 2 and f"epoch {epochs}/{epochs}" in text, text + slurm.told(job)
     records = RunDirectory(folder / run).read_metrics()
     assert [record["epoch"] for record in records if record["kind"] == "epoch"] == list(range(1, epochs + 1))
     whole = distprop("train", "small net.toml", "-n", "1", "--run", "whole", "--set", f"training.epochs={epochs}",
