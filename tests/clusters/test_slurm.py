@@ -130,6 +130,12 @@ def ranks():
     return found
 
 
+def steps(job):
+    """Slurm's processes that look after a start of a job."""
+    titles = [" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])]
+    return [title for title in titles if title.startswith(f"slurmstepd: [{job}.")]
+
+
 @pytest.mark.long
 @pytest.mark.timeout(1500)
 def test_a_job_that_is_preempted_queues_again_and_ends_with_the_bits_of_a_plain_run(slurm, folder, distprop, until):
@@ -153,6 +159,9 @@ def test_a_job_that_is_preempted_queues_again_and_ends_with_the_bits_of_a_plain_
     assert {node for node, _ in seen} == set(NODES) and {number for _, number in seen} == set(range(6))
     until(lambda: slurm.state(job) == "PENDING", "queued again")
     assert "stopped at step" in log.read_text() and re.search("Restarts=1 ", slurm("scontrol", "show", "job", job))
+    until(
+        lambda: not steps(job), "the first start's end"
+    )  # Slurm waits 2 minutes lest its end be taken for the second's
     slurm("scontrol", "update", f"JobId={job}", "StartTime=now")
     until(lambda: slurm.ended(job), "the job's end")
     text = log.read_text()
