@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import json
+import math
 import os
 import re
 import sys
@@ -219,6 +220,19 @@ def _add_questions(commands: Commands) -> None:
     verify = _add(commands, "verify", _verify, "Check that the files of a run are as they were written.")
     verify.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
     verify.add_argument("--json", action="store_true", help="print one JSON object")
+    plan = _add(commands, "plan", _plan, "Predict what a step takes on more ranks and hosts, and recommend how many.")
+    plan.add_argument("config", type=Path, metavar="CONFIG", help="configuration, TOML")
+    plan.add_argument("--ranks", type=_range, default=(1, 64), metavar="A:B", help="numbers of ranks (default: 1:64)")
+    hosts = plan.add_mutually_exclusive_group()
+    hosts.add_argument("--hosts", metavar="A:2,B:2", help="hosts to measure on, and how many ranks each takes")
+    hosts.add_argument("--hostfile", type=Path, metavar="FILE", help="the same, one host a line: 'a slots=2' or 'a:2'")
+    hosts.add_argument("--ranks-per-host", type=_count, metavar="N", help="without them (default: one a core of this)")
+    plan.add_argument("--latency-us", type=_positive, metavar="X",
+                      help="of a message between hosts (default: measured, or 30)")  # fmt: skip
+    plan.add_argument("--bandwidth-gbit", type=_positive, metavar="X",
+                      help="of a host's link, Gbit/s each way (default: measured, or 9.2)")  # fmt: skip
+    plan.add_argument("--json", action="store_true", help="print one JSON object")
+    _add_overrides(plan)
     doctor = _add(commands, "doctor", _doctor, "Say what is wrong on this machine, or on other hosts, and the cure.")
     doctor.add_argument("--hosts", metavar="A:2,B:2", help="hosts to look at too, and how many ranks each would take")
     _add(commands, "schema", _schema, "Print the JSON Schema of configuration files, for editors.")
@@ -241,6 +255,24 @@ def _steps(text: str) -> tuple[int, int]:
     ):
         raise argparse.ArgumentTypeError(f"'{text}' is not of the form A:B with A <= B, such as 0:500")
     return int(first), int(last)
+
+
+def _range(text: str) -> tuple[int, int]:
+    first, colon, last = text.partition(":")
+    ends = _count(first), _count(last if colon else first)
+    if ends[0] > ends[1]:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a range such as 1:64")
+    return ends
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number above 0")
+    return value
 
 
 def _memory(text: str) -> str:
@@ -307,11 +339,17 @@ def _refuse_place(options: argparse.Namespace) -> None:
 
 
 def _place(options: argparse.Namespace) -> Any:
-    from distprop.launch.hosts import Place, parse_hostfile, parse_hosts
+    from distprop.launch.hosts import Place
 
-    hosts = parse_hosts(options.hosts) if options.hosts else ()
-    hosts = parse_hostfile(options.hostfile) if options.hostfile else hosts
-    return Place(options.ranks, hosts, options.max_restarts, options.min_ranks)
+    return Place(options.ranks, _hosts(options), options.max_restarts, options.min_ranks)
+
+
+def _hosts(options: argparse.Namespace) -> Any:
+    from distprop.launch.hosts import parse_hostfile, parse_hosts
+
+    if options.hostfile:
+        return parse_hostfile(options.hostfile)
+    return parse_hosts(options.hosts) if options.hosts else ()
 
 
 def _slurm(options: argparse.Namespace) -> int:
@@ -405,6 +443,16 @@ def _verify(options: argparse.Namespace) -> int:
     good = all(finding.problem is None for finding in findings)
     print(json.dumps({"good": good, "files": [vars(one) for one in findings]}) if options.json else report(findings))
     return 0 if good else CheckpointError.exit_code
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from distprop.launch.plan import Question, plan
+
+    first, last = options.ranks
+    latency_s = options.latency_us and options.latency_us * 1e-6
+    bytes_per_s = options.bandwidth_gbit and options.bandwidth_gbit * 1e9 / 8
+    question = Question(first, last, _hosts(options), options.ranks_per_host, latency_s, bytes_per_s)
+    return plan(options.config, options.overrides, question, as_json=options.json)
 
 
 def _doctor(options: argparse.Namespace) -> int:

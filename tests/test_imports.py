@@ -22,7 +22,7 @@ FLOORS = (
     ("comm",),
     ("compiled", "replay", "report", "run_directory"),
     ("training",),
-    ("measure", "worker"),
+    ("measure", "trials", "worker"),
     ("launch",),
     ("api", "cli", "inspection", "verify", "__init__", "__main__"),
 )

@@ -54,6 +54,12 @@ class Communicator(Protocol):
         What one of them writes the others see after a barrier.
         """
 
+    def arrivals(self) -> tuple[Array, int]:
+        """For kernels/barrier.py: a count (1,) int64 that this machine's ranks share, and how many they are.
+
+        A collective of all ranks.
+        """
+
     def barrier(self) -> None:
         """Wait for all ranks."""
 

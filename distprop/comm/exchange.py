@@ -23,6 +23,7 @@ from distprop.comm.machines import Machines
 from distprop.comm.shards import Node
 from distprop.comm.shared import Shared
 from distprop.comm.slices import cut_into_buckets
+from distprop.comm.volumes import Volume
 from distprop.kernels.tape import Call
 
 
@@ -51,6 +52,10 @@ class Exchange(Protocol):
 
     @property
     def part(self) -> slice: ...
+
+    @property
+    def volumes(self) -> Sequence[Volume]:
+        """What each of its messages' traffics sends, where ranks are on several machines."""
 
     parts: tuple[Array, ...]
     """After `collect`: the owned slice of a bucket's gradient is their sum, in the tree's order, parts (K, owned)."""

@@ -9,16 +9,17 @@ the next forward pass, and are waited for where they are read.
 """
 
 from collections.abc import Callable, Sequence
-from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
 
 from distprop.comm.agreement import Agreement
 from distprop.comm.communicator import Array, Communicator, Message, Traffic
-from distprop.comm.shards import canonical_nodes, owned_shards
+from distprop.comm.routes import partners, ranges_of, served
+from distprop.comm.shards import canonical_nodes, run_of
 from distprop.comm.shared import wait_calls
 from distprop.comm.slices import Sliced, blocks_of, rows_of, tree_sum
+from distprop.comm.volumes import Volume, volumes
 from distprop.kernels.barrier import WAITING
 from distprop.kernels.tape import Call
 
@@ -30,19 +31,15 @@ class Machines(Sliced):
         self, comm: Communicator, buckets: Sequence[slice], shards: int, dtype: npt.DTypeLike, passes: int
     ) -> None:
         super().__init__(comm, buckets, shards, passes)
-        self._firsts = list(accumulate(comm.machines, initial=0))
-        self._here = next(m for m, first in enumerate(self._firsts[1:]) if comm.rank < first)
-        self._local = range(self._firsts[self._here], self._firsts[self._here + 1])
-        runs = [
-            (owned_shards(a, comm.size, shards)[0], owned_shards(b - 1, comm.size, shards)[1])
-            for a, b in zip(self._firsts, self._firsts[1:], strict=False)
-        ]
-        by_machine = [canonical_nodes(run, self._root) for run in runs]
+        ranges = ranges_of(comm.machines)
+        self._here, self._local = next((m, ranks) for m, ranks in enumerate(ranges) if comm.rank in ranks)
+        self._partners, self._served = partners(comm.rank, comm.machines), served(comm.rank, comm.machines)
+        by_machine = [canonical_nodes(run_of(ranks, comm.size, shards), self._root) for ranks in ranges]
         self._machine_rows, self._sent_nodes = rows_of(by_machine), by_machine[self._here]
         self._machine_nodes = [node for nodes in by_machine for node in nodes]
         self._local_nodes = [node for rank in self._local for node in self._by_rank[rank]]
         self._allocate(dtype)
-        self._wait = wait_calls(comm.shared_zeros((1,), np.int64), len(self._local))
+        self._wait = wait_calls(*comm.arrivals())
         self._sums: list[list[Call]] = [[] for _ in buckets]
         self._gradients = [self._gradient_traffic(bucket) for bucket in range(len(buckets))]
         self._parameters = [self._parameter_traffic(bucket) for bucket in range(len(buckets))]
@@ -61,19 +58,6 @@ class Machines(Sliced):
         self.tails, self.words, self.blocks = self._agreement.tails, self._agreement.words, self._agreement.blocks
         self.all_words, self.all_blocks = self._agreement.all_words, self._agreement.all_blocks
 
-    def _partners(self) -> list[tuple[int, int]]:
-        """(machine, rank) of those who send me sums for my slices, and get these slices for their machine."""
-        index = self._comm.rank - self._local.start
-        others = [m for m in range(len(self._comm.machines)) if m != self._here]
-        return [(m, self._firsts[m] + index % self._comm.machines[m]) for m in others]
-
-    def _served(self) -> list[int]:
-        """The ranks elsewhere to whom I send my machine's sums, and whose slices I get."""
-        index, here = self._comm.rank - self._local.start, len(self._local)
-        firsts = [first for m, first in enumerate(self._firsts[:-1]) for _ in range(self._comm.machines[m])]
-        ranks = enumerate(firsts)
-        return [rank for rank, first in ranks if rank not in self._local and (rank - first) % here == index]
-
     def _tag(self, bucket: int, row: int = 0) -> int:
         return bucket * len(self._machine_nodes) + row
 
@@ -83,13 +67,19 @@ class Machines(Sliced):
         own = self._slice(bucket, self._comm.rank)
         here = self._machine_rows[self._here]
         self._sums[bucket] += self._sum_here(parts[here], own)
-        for rank in self._served():
+        for rank in self._served:
             sums = self._summed_here(bucket, self._slice(bucket, rank))
             sends += [Message(rank, self._tag(bucket, row), sums_row) for row, sums_row in enumerate(sums)]
-        for machine, rank in self._partners():
+        for machine, rank in self._partners:
             rows = parts[self._machine_rows[machine]]
             receives += [Message(rank, self._tag(bucket, row), part) for row, part in enumerate(rows)]
         return self._traffic(sends, receives)
+
+    @property
+    def volumes(self) -> list[Volume]:
+        """Of the gradients of each bucket, and then of its parameters: in the order in which traffics are made."""
+        sums = [rows.stop - rows.start for rows in self._machine_rows]
+        return volumes(self._comm.machines, self._cuts, sums, self.params.itemsize)
 
     def _summed_here(self, bucket: int, columns: slice) -> Array:
         """The sums (nodes, columns) of this machine's parts, which may be the partial gradients of one rank alone."""
@@ -112,8 +102,8 @@ class Machines(Sliced):
         """My slice to one rank of each other machine, and from there the slices that I get for this one."""
         tag = self._tag(len(self._buckets)) + bucket
         own = self.params[self._slice(bucket, self._comm.rank)]
-        sends = [Message(rank, tag, own) for _, rank in self._partners()]
-        receives = [Message(rank, tag, self.params[self._slice(bucket, rank)]) for rank in self._served()]
+        sends = [Message(rank, tag, own) for _, rank in self._partners]
+        receives = [Message(rank, tag, self.params[self._slice(bucket, rank)]) for rank in self._served]
         return self._traffic(sends, receives)
 
     def _traffic(self, sends: list[Message], receives: list[Message]) -> Traffic:

@@ -58,6 +58,9 @@ class Mpi:
         self.barrier()
         return array
 
+    def arrivals(self) -> tuple[Array, int]:
+        return self.shared_zeros((1,), np.int64), self._machine.Get_size()
+
     def barrier(self) -> None:
         for window in self._windows:
             window.Sync()
@@ -136,6 +139,19 @@ class _Pump:
             self._needed.wait()
             self._comm.Iprobe(MPI.ANY_SOURCE, MPI.ANY_TAG)
             time.sleep(LOOK_S)
+
+
+def some_of_all(takes_part: bool) -> Mpi | None:
+    """Those ranks of mpirun that take part, among themselves; None on the others: a collective of all."""
+    part = MPI.COMM_WORLD.Split(0 if takes_part else MPI.UNDEFINED)
+    return Mpi(MPI.Intracomm(part)) if takes_part else None
+
+
+def wait_quietly() -> None:
+    """A barrier of all ranks of mpirun in which they leave their cores to others."""
+    request = MPI.COMM_WORLD.Ibarrier()
+    while not request.Test():
+        time.sleep(LOOK_S)
 
 
 def abort(code: int) -> None:

@@ -25,6 +25,11 @@ def owned_shards(rank: int, size: int, shards: int) -> Node:
     return rank * shards // size, (rank + 1) * shards // size
 
 
+def run_of(ranks: range, size: int, shards: int) -> Node:
+    """The contiguous run of shards that these ranks compute together."""
+    return owned_shards(ranks[0], size, shards)[0], owned_shards(ranks[-1], size, shards)[1]
+
+
 def split(node: Node) -> tuple[Node, Node]:
     """The two subtrees of a node with more than one shard."""
     first, last = node

@@ -33,7 +33,7 @@ class Shared(Sliced):
         self.partials, self.tails = every_part[mine], self._all_tails[mine]
         self.words, self.blocks = self._every_word[comm.rank], (self.all_blocks[blocks_of(owned)],)
         self.parts = (every_part[:, owned],)
-        self._wait = wait_calls(comm.shared_zeros((1,), np.int64), comm.size)
+        self._wait = wait_calls(*comm.arrivals())
 
     def forward(self, calls: Sequence[Call]) -> list[Call]:
         return list(calls)

@@ -1,12 +1,14 @@
 """How the flat vectors are cut: into buckets that are exchanged one by one, and these into a slice for each rank."""
 
 from collections.abc import Sequence
-from itertools import accumulate, pairwise
+from itertools import pairwise
 
 import numpy as np
 
 from distprop.comm.communicator import Array, Communicator
+from distprop.comm.routes import ranges_of
 from distprop.comm.shards import Node, nodes_of_ranks, plan_depth, summation_plan
+from distprop.comm.volumes import Volume
 from distprop.errors import UsageError
 from distprop.kernels import tree
 from distprop.kernels.norms import BLOCK
@@ -80,8 +82,7 @@ class Sliced:
         self.owned = tuple(self._slice(bucket, comm.rank) for bucket in range(len(buckets)))
         self.totals = np.zeros(TAIL)
         self.all_words = np.zeros((comm.size, WORDS), np.int64)
-        ends = list(accumulate(comm.machines, initial=0))
-        self.copies = tuple(range(first, last) for first, last in pairwise(ends))
+        self.copies = tuple(ranges_of(comm.machines))
 
     @property
     def part(self) -> slice:
@@ -89,6 +90,10 @@ class Sliced:
         copy = next(copy for copy in self.copies if self._comm.rank in copy)
         cuts, index = cut_into_slices(slice(0, self._length), len(copy)), self._comm.rank - copy.start
         return slice(cuts[index], cuts[index + 1])
+
+    @property
+    def volumes(self) -> Sequence[Volume]:
+        return ()
 
     @property
     def _length(self) -> int:

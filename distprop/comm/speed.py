@@ -1,4 +1,4 @@
-"""How fast messages are between ranks: the time of a small one, and the bytes a second of large ones."""
+"""How fast messages are between ranks: the time of a small one, what further ones add, and the bytes a second."""
 
 import time
 from collections.abc import Iterator
@@ -12,6 +12,7 @@ from distprop.comm.communicator import Communicator, Message
 SMALL_BYTES, LARGE_BYTES = 8, 1 << 20
 SMALL_ROUNDS, LARGE_ROUNDS = 200, 10
 WARM_ROUNDS = 5
+MANY = 33
 
 
 class Speed(NamedTuple):
@@ -20,22 +21,24 @@ class Speed(NamedTuple):
     one: int
     other: int
     latency_s: float
+    each_s: float  # that each further one of many small ones adds
     bytes_per_s: float
 
 
 def measure(comm: Communicator) -> list[Speed]:
     """Of a pair of ranks for each pair of machines, and of one on each machine that has two: a collective."""
-    found = np.zeros((comm.size, 2))
+    found = np.zeros((comm.size, 3))
     speeds = []
     for one, other in _pairs(comm.machines):
-        mine = np.zeros(2)
+        mine = np.zeros(3)
         comm.barrier()
         if comm.rank in (one, other):
             peer = one + other - comm.rank
             mine[0] = _seconds(comm, peer, SMALL_BYTES, SMALL_ROUNDS)
-            mine[1] = LARGE_BYTES / _seconds(comm, peer, LARGE_BYTES, LARGE_ROUNDS)
+            mine[1] = max(_seconds(comm, peer, SMALL_BYTES, SMALL_ROUNDS, MANY) - mine[0], 0) / (MANY - 1)
+            mine[2] = LARGE_BYTES / _seconds(comm, peer, LARGE_BYTES, LARGE_ROUNDS)
         comm.allgather(mine, found)
-        speeds.append(Speed(one, other, float(found[one, 0]), float(found[one, 1])))
+        speeds.append(Speed(one, other, *found[one].tolist()))
     return speeds
 
 
@@ -48,10 +51,10 @@ def _pairs(machines: tuple[int, ...]) -> Iterator[tuple[int, int]]:
         yield from ((first, other) for other in firsts[number + 1 :])
 
 
-def _seconds(comm: Communicator, peer: int, size: int, rounds: int) -> float:
-    """Of a round in which each sends a message of so many bytes to the other: the median."""
-    sent, received = np.zeros(size, np.uint8), np.zeros(size, np.uint8)
-    traffic = comm.traffic([Message(peer, 0, sent)], [Message(peer, 0, received)])
+def _seconds(comm: Communicator, peer: int, size: int, rounds: int, messages: int = 1) -> float:
+    """Of a round in which each sends messages of so many bytes to the other: the median."""
+    sent, received = np.zeros((messages, size), np.uint8), np.zeros((messages, size), np.uint8)
+    traffic = comm.traffic(*([Message(peer, tag, row) for tag, row in enumerate(rows)] for rows in (sent, received)))
     seconds = []
     for _ in range(WARM_ROUNDS + rounds):
         began = time.perf_counter()

@@ -40,6 +40,9 @@ class Threads:
         self.machines, self.shares_memory = team.machines, len(team.machines) == 1
         self._team = team
 
+    def arrivals(self) -> tuple[Array, int]:
+        return self.shared_zeros((1,), np.int64), self._team.firsts.count(self._team.firsts[self.rank])
+
     def barrier(self) -> None:
         self._team.barrier.wait()
 

@@ -23,6 +23,12 @@ class Watched:
         self._pulse.go_on()
         return zeros
 
+    def arrivals(self) -> tuple[Array, int]:
+        self._pulse.wait("shared memory")
+        found = self._comm.arrivals()
+        self._pulse.go_on()
+        return found
+
     def barrier(self) -> None:
         self._pulse.wait("a barrier")
         self._comm.barrier()

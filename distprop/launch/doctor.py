@@ -107,13 +107,15 @@ def _mpi() -> Iterator[Finding]:
 def _hello() -> Iterator[Finding]:
     """Two real ranks that add 1 and 1."""
     began = time.monotonic()
-    if problem := _run([sys.executable, "-c", HELLO], 2):
+    if problem := run_ranks([sys.executable, "-c", HELLO], 2):
         yield problem
     else:
         yield Finding("mpirun", f"2 ranks answered in {time.monotonic() - began:.1f} s")
 
 
-def _run(program: Sequence[str], ranks: int, hosts: Sequence[Host] = ()) -> Finding | None:
+def run_ranks(
+    program: Sequence[str], ranks: int, hosts: Sequence[Host] = (), limit_s: float = HELLO_S
+) -> Finding | None:
     """Run a program as ranks to its end; what is wrong if that fails."""
     command = mpirun_command(find_mpi(), program, ranks, hosts, this_machine(), str(Path.cwd()))
     cure = f"run this yourself: {command}"
@@ -121,9 +123,9 @@ def _run(program: Sequence[str], ranks: int, hosts: Sequence[Host] = ()) -> Find
         log = Path(folder) / "log"
         processes = start_processes(command, log)
         try:
-            code = processes.mpirun.wait(HELLO_S)
+            code = processes.mpirun.wait(limit_s)
         except subprocess.TimeoutExpired:
-            return Finding("mpirun", f"{ranks} ranks did not answer in {HELLO_S:.0f} s", cure)
+            return Finding("mpirun", f"{ranks} ranks did not answer in {limit_s:.0f} s", cure)
         finally:
             processes.end()
         said = log.read_text(errors="replace").split("\n")
@@ -152,7 +154,7 @@ def _messages(hosts: Sequence[Host]) -> Iterator[Finding]:
     ranks = sum(place.slots for place in places)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "speeds.json"
-        problem = _run([sys.executable, "-m", "distprop.measure", str(file)], ranks, places)
+        problem = run_ranks([sys.executable, "-m", "distprop.measure", str(file)], ranks, places)
         if problem:
             yield problem
             return

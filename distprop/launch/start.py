@@ -61,7 +61,7 @@ def train(config: Path, overrides: Sequence[str], folder: Path | None, place: Pl
         return 0
     with stoppable():
         with located(config, overrides):
-            prepared = _prepare(resolved)
+            prepared = prepare_data(resolved)
         run = RunDirectory.create(folder) if folder else RunDirectory.create_named(config.stem)
         run.begin(resolved)
         try:
@@ -87,7 +87,7 @@ def resume(folder: Path, place: Place, *, dry_run: bool = False) -> int:
         return 0
     with stoppable():
         with located(run.config):
-            prepared = _prepare(config)
+            prepared = prepare_data(config)
         return _launch(run, place, config, prepared)
 
 
@@ -99,7 +99,7 @@ def replay(folder: Path, steps: tuple[int, int], place: Place, *, as_json: bool)
     window, config = window_of(run, *steps), load_config(run.config)
     place = complete(place, config)
     with stoppable(), located(run.config):
-        prepared = _prepare(config)
+        prepared = prepare_data(config)
     with (
         run.held(),
         _folder_beside(run) as again,
@@ -140,7 +140,7 @@ def _folder_beside(run: RunDirectory) -> Iterator[RunDirectory]:
             shutil.rmtree(folder.path)
 
 
-def _prepare(config: "Config") -> "Prepared":
+def prepare_data(config: "Config") -> "Prepared":
     """Data are read here, before ranks start, so that what is wrong with them or the network for them is said."""
     from distprop.data.fit import check_values, fitting_graph
     from distprop.data.prepare import prepare

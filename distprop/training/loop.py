@@ -5,7 +5,7 @@ What decides (losses, wishes to stop, checkpoints) is known alike to all ranks, 
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
@@ -15,6 +15,7 @@ import numpy as np
 from distprop.comm.communicator import Communicator
 from distprop.comm.exchange import Exchange, make_exchange
 from distprop.comm.shards import owned_shards
+from distprop.comm.volumes import Volume
 from distprop.config.run import Config
 from distprop.data.dataset import Dataset
 from distprop.data.encoding import Encoding
@@ -162,6 +163,11 @@ class Training:
         return len(self._minibatches)
 
     @property
+    def volumes(self) -> Sequence[Volume]:
+        """What the exchange sends in a step."""
+        return self._exchange.volumes
+
+    @property
     def program(self) -> str:
         """The calls of a full minibatch's step on this rank, for a reader."""
         return str(self._step.program)
@@ -226,6 +232,16 @@ class Training:
         self._save(needed=True)
         params = self.model.params.copy() if self._best is None else self._best
         return Outcome(replace(self.model, params=params), self.progress, history)
+
+    def try_steps(self, first: int, count: int) -> int:
+        """Make at most `count` steps that change no parameter; how many it were: a collective.
+
+        They are those of the first epoch's whole minibatches from number `first` on, and over again.
+        """
+        whole = self._minibatches.alike(0)
+        count = min(count, whole - first % whole, MOST_STEPS)
+        self._step.run(0, first % whole, 0, np.zeros(count), (0.0, 0.0, 0.0))
+        return count
 
     def _agree(self) -> None:
         """Go on only if all ranks start alike: a collective."""
