@@ -37,6 +37,8 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "matmul64": Benchmark(("--dtype", "float64"), script="matmul", title="Matrix products, float64"),
     "exchange": Benchmark(),
     "overlap": Benchmark(),
+    "simulation": Benchmark(),
+    "plan": Benchmark(),
     "mapped": Benchmark(),
     "fashion": Benchmark(),
     "startup": Benchmark(("--cold",)),
