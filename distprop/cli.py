@@ -147,6 +147,12 @@ def _add_place(parser: argparse.ArgumentParser) -> None:
     hosts = parser.add_mutually_exclusive_group()
     hosts.add_argument("--hosts", metavar="A:2,B:2", help="hosts and how many ranks each takes")
     hosts.add_argument("--hostfile", type=Path, metavar="FILE", help="the same, one host a line: 'a slots=2' or 'a:2'")
+    _add_interface(parser)
+
+
+def _add_interface(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--interface", metavar="NAME[,NAME]",
+                        help="network interfaces between hosts (default: all but docker0 and its like)")  # fmt: skip
 
 
 def _add_clusters(commands: Commands) -> None:
@@ -221,6 +227,7 @@ def _add_questions(commands: Commands) -> None:
     verify.add_argument("--json", action="store_true", help="print one JSON object")
     doctor = _add(commands, "doctor", _doctor, "Say what is wrong on this machine, or on other hosts, and the cure.")
     doctor.add_argument("--hosts", metavar="A:2,B:2", help="hosts to look at too, and how many ranks each would take")
+    _add_interface(doctor)
     _add(commands, "schema", _schema, "Print the JSON Schema of configuration files, for editors.")
 
 
@@ -297,6 +304,7 @@ def _refuse_place(options: argparse.Namespace) -> None:
         "-n": options.ranks,
         "--hosts": options.hosts,
         "--hostfile": options.hostfile,
+        "--interface": options.interface,
         "--min-ranks": options.min_ranks,
         "--max-restarts": options.max_restarts is not None,
         "--dry-run": options.dry_run,
@@ -307,11 +315,13 @@ def _refuse_place(options: argparse.Namespace) -> None:
 
 
 def _place(options: argparse.Namespace) -> Any:
+    from distprop.heartbeat.interfaces import parse_interfaces
     from distprop.launch.hosts import Place, parse_hostfile, parse_hosts
 
     hosts = parse_hosts(options.hosts) if options.hosts else ()
     hosts = parse_hostfile(options.hostfile) if options.hostfile else hosts
-    return Place(options.ranks, hosts, options.max_restarts, options.min_ranks)
+    interfaces = parse_interfaces(options.interface) if options.interface is not None else ()
+    return Place(options.ranks, hosts, options.max_restarts, options.min_ranks, interfaces)
 
 
 def _slurm(options: argparse.Namespace) -> int:
@@ -408,10 +418,14 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _doctor(options: argparse.Namespace) -> int:
+    from distprop.heartbeat.interfaces import parse_interfaces
     from distprop.launch.doctor import doctor
     from distprop.launch.hosts import parse_hosts
 
-    return doctor(parse_hosts(options.hosts) if options.hosts else ())
+    if options.interface is not None and not options.hosts:
+        raise UsageError("distprop doctor: --interface is about messages between hosts; give --hosts too")
+    interfaces = parse_interfaces(options.interface) if options.interface is not None else ()
+    return doctor(parse_hosts(options.hosts) if options.hosts else (), interfaces)
 
 
 def _schema(options: argparse.Namespace) -> int:

@@ -60,6 +60,39 @@ def test_any_number_of_machines_gives_the_bits_of_one_rank(distprop, run_command
     assert len(digest("one")) == 64 and digest("many") == digest("one")
 
 
+LIBFABRIC = {"MPIR_CVAR_CH4_NETMOD": "ofi"}  # of MPICH, which would use UCX
+
+
+@pytest.mark.long
+@pytest.mark.skipif(hosts.missing() is not None, reason=str(hosts.missing()))
+@pytest.mark.parametrize("config", ["inf"], indirect=True)
+def test_hosts_with_the_same_docker_network_train_with_the_bits_of_one_rank(distprop, run_command, config):
+    assert distprop("train", config, "-n", "1", "--run", "one").returncode == 0
+    golden = distprop("digest", "one").stdout
+    with hosts.hosts(3, docker=True) as made:
+        places = ",".join(f"{name}:1" for name in made.names)
+        here = made.names[0]
+
+        def on_hosts(*words, variables=None):
+            command = [sys.executable, "-m", "distprop.cli", *words, "--hosts", places]
+            return run_command(made.on(here, command), environment={**made.environment, **(variables or {})})
+
+        by_default = on_hosts("train", config, "--run", "default")
+        forced = on_hosts("train", config, "--run", "forced", "--interface", "eth0", variables=LIBFABRIC)
+        by_file = on_hosts("train", config, "--run", "file", "--set", "launch.interface=eth0")
+        wrong = on_hosts("train", config, "--run", "wrong", "--interface", "nonsense")
+        looked = on_hosts("doctor", "--interface", "eth0")
+    for name, done in (("default", by_default), ("forced", forced), ("file", by_file)):
+        assert done.returncode == 0, done.stderr
+        assert "warning" not in done.stderr  # no restart
+        assert distprop("digest", name).stdout == golden != ""
+    there = r"lo \(127\.0\.0\.1\), eth0 \(10\.91\.0\.1\), docker0 \(172\.17\.0\.1\)"
+    assert wrong.returncode == 2 and not Path("wrong").exists()
+    assert re.fullmatch(rf".* no network interface 'nonsense' with an IPv4 address; it has {there}\n", wrong.stderr)
+    assert looked.returncode == 0, looked.stdout
+    assert "eth0 (10.91.0.1) between hosts; not lo (127.0.0.1), docker0 (172.17.0.1)" in looked.stdout
+
+
 @pytest.mark.long
 @pytest.mark.skipif(hosts.missing() is not None, reason=str(hosts.missing()))
 def test_the_doctor_measures_what_links_can_do(run_command):
