@@ -88,7 +88,7 @@ def test_hosts_with_the_same_docker_network_train_with_the_bits_of_one_rank(dist
         assert distprop("digest", name).stdout == golden != ""
     there = r"lo \(127\.0\.0\.1\), eth0 \(10\.91\.0\.1\), docker0 \(172\.17\.0\.1\)"
     assert wrong.returncode == 2 and not Path("wrong").exists()
-    assert re.fullmatch(rf".* no network interface 'nonsense' with an IPv4 address; it has {there}\n", wrong.stderr)
+    assert re.fullmatch(rf".* no network interface 'nonsense' with an IPv4 address; give one of {there}\n", wrong.stderr)
     assert looked.returncode == 0, looked.stdout
     assert "eth0 (10.91.0.1) between hosts; not lo (127.0.0.1), docker0 (172.17.0.1)" in looked.stdout
 

@@ -26,7 +26,7 @@ def check_interfaces(names: Sequence[str]) -> None:
             known = ", ".join(f"{one} ({' '.join(found)})" for one, found in there.items())
             raise UsageError(
                 f"--interface or launch.interface: this host has no network interface '{name}' with an IPv4 address; "
-                f"it has {known}"
+                f"give one of {known}"
             )
 
 
