@@ -58,7 +58,11 @@ def doctor(hosts: Sequence[Host] = (), interfaces: Sequence[str] = ()) -> int:
     for check in here:
         healthy &= _is_healthy(check)
     if hosts:
-        checks = [partial(_networks, hosts, interfaces), partial(_hosts, hosts), partial(_messages, hosts, interfaces)]
+        checks = [
+            partial(_networks, hosts, interfaces),
+            partial(_hosts, hosts, interfaces),
+            partial(_messages, hosts, interfaces),
+        ]
         healthy &= all(map(_is_healthy, checks))  # the first that finds something wrong is the last
     print("nothing is wrong here" if healthy else "the lines that start with 'wrong' name the cure")
     return 0 if healthy else 1
@@ -137,10 +141,10 @@ def _run(
     return Finding("mpirun", f"{ranks} ranks failed with code {code}: {last}", cure) if code else None
 
 
-def _hosts(hosts: Sequence[Host]) -> Iterator[Finding]:
+def _hosts(hosts: Sequence[Host], interfaces: Sequence[str]) -> Iterator[Finding]:
     """Whether they can take part in a run that is started here."""
     try:
-        warnings = check_hosts(hosts, [])
+        warnings = check_hosts(hosts, [], interfaces)
     except HostsError as error:
         for line in str(error).splitlines():
             text, _, cure = line.rpartition("; ")

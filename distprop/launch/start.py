@@ -160,7 +160,7 @@ def _launch(run: RunDirectory, place: Place, config: "Config", prepared: "Prepar
     _warn_if_crowded(place)
     tell(f"{run.path}: {counted(place.ranks, 'rank')}")
     with run.held(), stop_requests() as stop:
-        for warning in check_hosts(place.hosts, [run.config.resolve(), *_data_files(config)]):
+        for warning in check_hosts(place.hosts, [run.config.resolve(), *_data_files(config)], place.interfaces):
             tell(f"warning: {warning}", sys.stderr)
         _compile(run, place, config, prepared, stop, tell)
         with Progress() as progress:
