@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 NAMES = Path("/etc/netns")  # `ip netns exec NAME` shows /etc/netns/NAME/hosts as /etc/hosts
+DOCKER = "172.17.0.1/16"  # what Docker gives to docker0 of every host
 OURS = re.compile(r"dp(\d+)(?:n\d+|bridge)")  # dp1234n1: of process 1234
 TOOLS = ("ip", "tc", "unshare")
 BURST_BYTES = 1 << 18  # of a slow link; more than the largest packet
@@ -68,8 +69,10 @@ def missing() -> str | None:
 
 
 @contextlib.contextmanager
-def hosts(count: int, rate_mbit: float | None = None) -> Iterator[Hosts]:
+def hosts(count: int, rate_mbit: float | None = None, *, docker: bool = False) -> Iterator[Hosts]:
     """Make hosts, each with a link of so many Mbit/s in each direction; None: as fast as the machine can.
+
+    docker: each also has an interface docker0, which leads nowhere, and has the same address on all of them.
 
     At the end their processes are killed and nothing of them is left, also after SIGTERM. What a killed program has
     left is removed by the next one.
@@ -88,6 +91,8 @@ def hosts(count: int, rate_mbit: float | None = None) -> Iterator[Hosts]:
         for name, address in zip(names, addresses, strict=True):
             _tell_names(name, names, addresses)
             _connect(name, address, bridge, rate_mbit)
+            if docker:
+                _add_docker(name)
         agent = folder / "agent"
         agent.write_text(AGENT)
         agent.chmod(0o755)
@@ -105,6 +110,16 @@ def _connect(name: str, address: str, bridge: str, rate_mbit: float | None) -> N
         for space, interface in ((name, "eth0"), (bridge, name)):  # what leaves the host, and what comes to it
             bucket = ["rate", f"{rate_mbit}mbit", "burst", str(BURST_BYTES), "latency", "100ms"]
             _run("tc", "-n", space, "qdisc", "add", "dev", interface, "root", "tbf", *bucket)
+
+
+def _add_docker(name: str) -> None:
+    """As Docker leaves it when a container runs."""
+    _run("ip", "-n", name, "link", "add", "docker0", "type", "bridge")
+    _run("ip", "-n", name, "address", "add", DOCKER, "dev", "docker0")
+    _run("ip", "-n", name, "link", "add", "veth0", "type", "veth", "peer", "name", "inside")
+    _run("ip", "-n", name, "link", "set", "veth0", "master", "docker0")
+    for interface in ("docker0", "veth0", "inside"):
+        _run("ip", "-n", name, "link", "set", interface, "up")
 
 
 def _tell_names(name: str, names: Sequence[str], addresses: Sequence[str]) -> None:

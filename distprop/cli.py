@@ -148,6 +148,12 @@ def _add_place(parser: argparse.ArgumentParser) -> None:
     hosts = parser.add_mutually_exclusive_group()
     hosts.add_argument("--hosts", metavar="A:2,B:2", help="hosts and how many ranks each takes")
     hosts.add_argument("--hostfile", type=Path, metavar="FILE", help="the same, one host a line: 'a slots=2' or 'a:2'")
+    _add_interface(parser)
+
+
+def _add_interface(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--interface", metavar="NAME[,NAME]",
+                        help="network interfaces between hosts (default: all but docker0 and its like)")  # fmt: skip
 
 
 def _add_clusters(commands: Commands) -> None:
@@ -227,6 +233,7 @@ def _add_questions(commands: Commands) -> None:
     hosts.add_argument("--hosts", metavar="A:2,B:2", help="hosts to measure on, and how many ranks each takes")
     hosts.add_argument("--hostfile", type=Path, metavar="FILE", help="the same, one host a line: 'a slots=2' or 'a:2'")
     hosts.add_argument("--ranks-per-host", type=_count, metavar="N", help="without them (default: one a core of this)")
+    _add_interface(plan)
     plan.add_argument("--latency-us", type=_positive, metavar="X",
                       help="of a message between hosts (default: measured, or 30)")  # fmt: skip
     plan.add_argument("--bandwidth-gbit", type=_positive, metavar="X",
@@ -235,6 +242,7 @@ def _add_questions(commands: Commands) -> None:
     _add_overrides(plan)
     doctor = _add(commands, "doctor", _doctor, "Say what is wrong on this machine, or on other hosts, and the cure.")
     doctor.add_argument("--hosts", metavar="A:2,B:2", help="hosts to look at too, and how many ranks each would take")
+    _add_interface(doctor)
     _add(commands, "schema", _schema, "Print the JSON Schema of configuration files, for editors.")
 
 
@@ -329,6 +337,7 @@ def _refuse_place(options: argparse.Namespace) -> None:
         "-n": options.ranks,
         "--hosts": options.hosts,
         "--hostfile": options.hostfile,
+        "--interface": options.interface,
         "--min-ranks": options.min_ranks,
         "--max-restarts": options.max_restarts is not None,
         "--dry-run": options.dry_run,
@@ -341,7 +350,7 @@ def _refuse_place(options: argparse.Namespace) -> None:
 def _place(options: argparse.Namespace) -> Any:
     from distprop.launch.hosts import Place
 
-    return Place(options.ranks, _hosts(options), options.max_restarts, options.min_ranks)
+    return Place(options.ranks, _hosts(options), options.max_restarts, options.min_ranks, _interfaces(options))
 
 
 def _hosts(options: argparse.Namespace) -> Any:
@@ -350,6 +359,12 @@ def _hosts(options: argparse.Namespace) -> Any:
     if options.hostfile:
         return parse_hostfile(options.hostfile)
     return parse_hosts(options.hosts) if options.hosts else ()
+
+
+def _interfaces(options: argparse.Namespace) -> tuple[str, ...]:
+    from distprop.heartbeat.interfaces import parse_interfaces
+
+    return parse_interfaces(options.interface) if options.interface is not None else ()
 
 
 def _slurm(options: argparse.Namespace) -> int:
@@ -451,7 +466,9 @@ def _plan(options: argparse.Namespace) -> int:
     first, last = options.ranks
     latency_s = options.latency_us and options.latency_us * 1e-6
     bytes_per_s = options.bandwidth_gbit and options.bandwidth_gbit * 1e9 / 8
-    question = Question(first, last, _hosts(options), options.ranks_per_host, latency_s, bytes_per_s)
+    question = Question(
+        first, last, _hosts(options), _interfaces(options), options.ranks_per_host, latency_s, bytes_per_s
+    )
     return plan(options.config, options.overrides, question, as_json=options.json)
 
 
@@ -459,7 +476,9 @@ def _doctor(options: argparse.Namespace) -> int:
     from distprop.launch.doctor import doctor
     from distprop.launch.hosts import parse_hosts
 
-    return doctor(parse_hosts(options.hosts) if options.hosts else ())
+    if options.interface is not None and not options.hosts:
+        raise UsageError("distprop doctor: --interface is about messages between hosts; give --hosts too")
+    return doctor(parse_hosts(options.hosts) if options.hosts else (), _interfaces(options))
 
 
 def _schema(options: argparse.Namespace) -> int:

@@ -206,6 +206,13 @@ def test_the_doctor_looks_at_hosts_and_measures_messages(distprop):
     assert "messages" not in wrong.stdout
 
 
+def test_interfaces_without_other_hosts_are_refused(config, distprop):
+    for command in (["train", "small.toml", "-n", "2"], ["doctor"]):
+        done = distprop(*command, "--interface", "lo")
+        assert done.returncode == 2 and "--interface is about messages between hosts" in done.stderr
+    assert not (config.parent / "runs").exists()
+
+
 def test_the_doctor_names_what_is_wrong_and_the_cure(distprop, tmp_path):
     (tmp_path / "file").write_text("")
     done = distprop("doctor", environment={"DISTPROP_CACHE": str(tmp_path / "file" / "cache")})

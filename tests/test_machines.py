@@ -1,6 +1,7 @@
 """Several machines, as network namespaces of this one: ranks that talk by messages give the bits of one rank alone."""
 
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -58,6 +59,47 @@ def test_any_number_of_machines_gives_the_bits_of_one_rank(distprop, run_command
         done = run_command(made.on(made.names[0], train), environment=made.environment)
     assert done.returncode == 0, done.stderr
     assert len(digest("one")) == 64 and digest("many") == digest("one")
+
+
+LIBFABRIC = {"MPIR_CVAR_CH4_NETMOD": "ofi"}  # of MPICH, which would use UCX
+
+
+@pytest.mark.long
+@pytest.mark.skipif(hosts.missing() is not None, reason=str(hosts.missing()))
+@pytest.mark.parametrize("config", ["inf"], indirect=True)
+def test_hosts_with_the_same_docker_network_train_with_the_bits_of_one_rank(distprop, run_command, config):
+    assert distprop("train", config, "-n", "1", "--run", "one").returncode == 0
+    golden = distprop("digest", "one").stdout
+    with hosts.hosts(3, docker=True) as made:
+        places = ",".join(f"{name}:1" for name in made.names)
+        here = made.names[0]
+
+        def on_hosts(*words, variables=None):
+            command = [sys.executable, "-m", "distprop.cli", *words, "--hosts", places]
+            return run_command(made.on(here, command), environment={**made.environment, **(variables or {})})
+
+        by_default = on_hosts("train", config, "--run", "default")
+        forced = on_hosts("train", config, "--run", "forced", "--interface", "eth0", variables=LIBFABRIC)
+        by_file = on_hosts("train", config, "--run", "file", "--set", "launch.interface=eth0")
+        wrong = on_hosts("train", config, "--run", "wrong", "--interface", "nonsense")
+        looked = on_hosts("doctor", "--interface", "eth0")
+        for words in (["link", "add", "eth9", "type", "bridge"], ["address", "add", "192.0.2.9/24", "dev", "eth9"]):
+            subprocess.run(["ip", "-n", here, *words], check=True)
+        alone = on_hosts("train", config, "--run", "alone", "--interface", "eth9")
+    for name, done in (("default", by_default), ("forced", forced), ("file", by_file)):
+        assert done.returncode == 0, done.stderr
+        assert "warning" not in done.stderr  # no restart
+        assert distprop("digest", name).stdout == golden != ""
+    there = r"lo \(127\.0\.0\.1\), eth0 \(10\.91\.0\.1\), docker0 \(172\.17\.0\.1\)"
+    assert wrong.returncode == 2 and not Path("wrong").exists()
+    assert re.fullmatch(
+        rf".* no network interface 'nonsense' with an IPv4 address; give one of {there}\n", wrong.stderr
+    )
+    assert alone.returncode == 2 and not Path("alone").exists()
+    lacking = [f"{name}: has no network interface 'eth9' with an IPv4 address" for name in made.names[1:]]
+    assert [line.rpartition(", but")[0] for line in alone.stderr.splitlines()] == lacking
+    assert looked.returncode == 0, looked.stdout
+    assert "eth0 (10.91.0.1) between hosts; not lo (127.0.0.1), docker0 (172.17.0.1)" in looked.stdout
 
 
 @pytest.mark.long

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 
 from distprop.comm.communicator import Communicator
 from distprop.comm.watched import Watched
-from distprop.heartbeat.listener import Listener, addresses
+from distprop.heartbeat.interfaces import addresses
+from distprop.heartbeat.listener import Listener
 from distprop.heartbeat.pulse import Pulse
 from distprop.heartbeat.sender import BEAT_S, Sender, end_now
 from distprop.heartbeat.watch import Limits, Verdict, Watch

@@ -99,6 +99,10 @@ class Launch:
     """Hosts and their ranks, as in a:2,b:2."""
     hostfile: str | None = None
     """File with a host on each line, as mpirun takes it."""
+    interface: str | None = None
+    """Network interfaces for messages between hosts, as in eth0 or eth0,eth1. Not given: all but loopback and those of
+    containers and virtual machines, such as docker0.
+    """
     max_restarts: Annotated[int, Bounds(ge=0)] = 3
     """How often ranks that have died or hung are started again, from the newest checkpoint, without a new checkpoint in
     between.

@@ -124,11 +124,3 @@ class Listener:
         line.socket.close()
         del self._lines[key]
         return [Heard(key, None)] if line.beat and not line.left else []
-
-
-def addresses() -> list[str]:
-    """How ranks on other hosts may reach this one: its name, and the addresses of its networks."""
-    import psutil
-
-    found = [one.address for every in psutil.net_if_addrs().values() for one in every if one.family == socket.AF_INET]
-    return [socket.gethostname(), *(address for address in found if not address.startswith("127."))]

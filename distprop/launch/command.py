@@ -7,6 +7,7 @@ from shlex import quote
 from distprop.launch.hosts import Host
 from distprop.launch.machine import Machine
 from distprop.launch.mpi import Mpi
+from distprop.launch.networks import Networks
 
 # A rank has one thread, and takes no module from the working directory (known to Python 3.11 and newer).
 ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "NUMBA")}
@@ -28,13 +29,18 @@ class Command:
 
 def mpirun_command(
     mpi: Mpi, program: Sequence[str], ranks: int, hosts: Sequence[Host], machine: Machine, folder: str,
-    variables: Mapping[str, str] | None = None,
+    variables: Mapping[str, str] | None = None, networks: Networks | None = None,
 ) -> Command:  # fmt: skip
-    """Start `program` as `ranks` ranks in `folder`, on `hosts` or on this machine, with these variables."""
+    """Start `program` as `ranks` ranks in `folder`, on `hosts` or on this machine, with these variables.
+
+    networks: between several hosts.
+    """
     build = _open_mpi if mpi.version.kind == "Open MPI" else _mpich
     local = not hosts and machine.nodes == 1
     options, of_mpi = build(mpi, local, machine)
     where = [_host_option(mpi), ",".join(f"{host.name}:{host.slots}" for host in hosts)] if hosts else []
+    if networks and not local:
+        options, of_mpi = [*options, *networks.options], {**of_mpi, **networks.variables}
     environment = {**(variables or {}), **RANK_VARIABLES, **of_mpi}
     forwarded = [] if local else _forward(mpi, environment)
     head = [str(mpi.mpirun), "-n", str(ranks), *where, *options, "-wdir", folder, *forwarded]
@@ -72,5 +78,5 @@ def _host_option(mpi: Mpi) -> str:
 def _forward(mpi: Mpi, environment: dict[str, str]) -> list[str]:
     """Options that set the variables on other hosts too. Open MPI carries its own ones there by itself."""
     if mpi.version.kind == "Open MPI":
-        return [word for name in environment if not name.startswith("OMPI_") for word in ("-x", name)]
+        return [word for name in environment if not name.startswith(("OMPI_", "PRTE_")) for word in ("-x", name)]
     return [word for name, value in environment.items() for word in ("-genv", name, value)]

@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import TypeAlias
 
 from distprop.errors import DistpropError
+from distprop.heartbeat.interfaces import addresses, check_interfaces, own_addresses
 from distprop.launch.command import mpirun_command
 from distprop.launch.cores import available_cores
 from distprop.launch.hosts import Host
 from distprop.launch.machine import this_machine
 from distprop.launch.mpi import find_mpi, library_version
+from distprop.launch.networks import networks
 from distprop.launch.preflight import HostsError, check_hosts
 from distprop.launch.processes import start_processes
 from distprop.paths import cache_folder
@@ -49,15 +51,19 @@ class Finding:
 Check: TypeAlias = Callable[[], Iterator[Finding]]
 
 
-def doctor(hosts: Sequence[Host] = ()) -> int:
+def doctor(hosts: Sequence[Host] = (), interfaces: Sequence[str] = ()) -> int:
     """Print one line for each thing looked at; return 1 if anything is wrong."""
     here: list[Check] = [_python, _packages, _mpi, _hello, _cores, _processor, _memory, _cache, _disk, _threads]
     healthy = True
     for check in here:
         healthy &= _is_healthy(check)
     if hosts:
-        ready = _is_healthy(partial(_hosts, hosts))
-        healthy &= ready and _is_healthy(partial(_messages, hosts))
+        checks = [
+            partial(_networks, hosts, interfaces),
+            partial(_hosts, hosts, interfaces),
+            partial(_messages, hosts, interfaces),
+        ]
+        healthy &= all(map(_is_healthy, checks))  # the first that finds something wrong is the last
     print("nothing is wrong here" if healthy else "the lines that start with 'wrong' name the cure")
     return 0 if healthy else 1
 
@@ -114,10 +120,16 @@ def _hello() -> Iterator[Finding]:
 
 
 def run_ranks(
-    program: Sequence[str], ranks: int, hosts: Sequence[Host] = (), limit_s: float = HELLO_S
+    program: Sequence[str],
+    ranks: int,
+    hosts: Sequence[Host] = (),
+    interfaces: Sequence[str] = (),
+    limit_s: float = HELLO_S,
 ) -> Finding | None:
     """Run a program as ranks to its end; what is wrong if that fails."""
-    command = mpirun_command(find_mpi(), program, ranks, hosts, this_machine(), str(Path.cwd()))
+    mpi = find_mpi()
+    between = networks(mpi, hosts, interfaces) if hosts else None
+    command = mpirun_command(mpi, program, ranks, hosts, this_machine(), str(Path.cwd()), networks=between)
     cure = f"run this yourself: {command}"
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
@@ -133,10 +145,10 @@ def run_ranks(
     return Finding("mpirun", f"{ranks} ranks failed with code {code}: {last}", cure) if code else None
 
 
-def _hosts(hosts: Sequence[Host]) -> Iterator[Finding]:
+def _hosts(hosts: Sequence[Host], interfaces: Sequence[str]) -> Iterator[Finding]:
     """Whether they can take part in a run that is started here."""
     try:
-        warnings = check_hosts(hosts, [])
+        warnings = check_hosts(hosts, [], interfaces)
     except HostsError as error:
         for line in str(error).splitlines():
             text, _, cure = line.rpartition("; ")
@@ -148,13 +160,22 @@ def _hosts(hosts: Sequence[Host]) -> Iterator[Finding]:
         yield Finding("host", warning)
 
 
-def _messages(hosts: Sequence[Host]) -> Iterator[Finding]:
+def _networks(hosts: Sequence[Host], interfaces: Sequence[str]) -> Iterator[Finding]:
+    """By which of this host's networks others are to reach it."""
+    check_interfaces(interfaces)
+    taken = addresses([host.name for host in hosts], interfaces)
+    there = {f"{name} ({' '.join(every)})": set(every) <= set(taken) for name, every in own_addresses().items()}
+    used, unused = ([text for text, is_used in there.items() if is_used is wanted] for wanted in (True, False))
+    yield Finding("networks", f"{', '.join(used) or 'none'} between hosts; not {', '.join(unused) or 'others'}")
+
+
+def _messages(hosts: Sequence[Host], interfaces: Sequence[str]) -> Iterator[Finding]:
     """How fast they are between hosts, and between two ranks of a host that has two slots or more."""
     places = [Host(host.name, min(host.slots, 2)) for host in hosts]
     ranks = sum(place.slots for place in places)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "speeds.json"
-        problem = run_ranks([sys.executable, "-m", "distprop.measure", str(file)], ranks, places)
+        problem = run_ranks([sys.executable, "-m", "distprop.measure", str(file)], ranks, places, interfaces)
         if problem:
             yield problem
             return

@@ -20,6 +20,7 @@ class Host:
 class Place:
     """What was asked for. No ranks: as many as the hosts have slots, or one a core. No hosts: this machine.
 
+    interfaces: networks that MPI and heartbeats use between hosts; none: all that don't end within a host.
     max_restarts: how often ranks that have died are started again; min_ranks: how many must be left for that, when
     hosts are lost. None: as the configuration says.
     """
@@ -28,6 +29,7 @@ class Place:
     hosts: tuple[Host, ...] = ()
     max_restarts: int | None = None
     min_ranks: int | None = None
+    interfaces: tuple[str, ...] = ()
 
     @property
     def slots(self) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from distprop.errors import UsageError
+from distprop.heartbeat.interfaces import check_interfaces
 from distprop.launch.cores import available_cores
 from distprop.launch.doctor import run_ranks
 from distprop.launch.hosts import Host
@@ -35,6 +36,7 @@ class Question:
     first: int
     last: int
     hosts: tuple[Host, ...] = ()
+    interfaces: tuple[str, ...] = ()
     ranks_per_host: int | None = None
     latency_s: float | None = None
     bytes_per_s: float | None = None
@@ -71,10 +73,13 @@ def plan(config: Path, overrides: Sequence[str], question: Question, *, as_json:
         raise UsageError('distprop plan knows training.exchange = "ordered" only; leave the other one out')
     with located(config, overrides):
         prepare_data(resolved)
+    if question.interfaces and not question.hosts:
+        raise UsageError("distprop plan: --interface is about messages between hosts; give --hosts too")
+    check_interfaces(question.interfaces)
     slots = [host.slots for host in question.hosts] or [question.ranks_per_host or available_cores().budget]
     here = slots if question.hosts else [min(slots[0], available_cores().budget)]
     layouts = list(_layouts(question, slots, resolved))
-    found = _tried(to_toml(resolved), layouts, question.hosts, here)
+    found = _tried(to_toml(resolved), layouts, question, here)
     link, measured = _link(question, found), bool(_between(found))
     rows = list(_rows(layouts, found, link))
     if as_json:
@@ -102,7 +107,7 @@ def _machines(ranks: int, slots: Sequence[int]) -> tuple[int, ...]:
     return tuple(machines)
 
 
-def _tried(config: str, layouts: Sequence[Layout], hosts: Sequence[Host], here: Sequence[int]) -> dict[str, Any]:
+def _tried(config: str, layouts: Sequence[Layout], question: Question, here: Sequence[int]) -> dict[str, Any]:
     """What the ranks found that can be started here."""
     tried = [(machines, shards, False) for machines, shards in layouts]
     tried += [(machines, shards, True) for machines, shards in layouts if _fits(machines, here)]
@@ -110,7 +115,7 @@ def _tried(config: str, layouts: Sequence[Layout], hosts: Sequence[Host], here: 
         order, answer = Path(folder) / "order.json", Path(folder) / "answer.json"
         order.write_text(json.dumps({"config": config, "layouts": tried}))
         program = [sys.executable, "-m", "distprop.trials", str(order), str(answer)]
-        problem = run_ranks(program, sum(here), hosts, LIMIT_S)
+        problem = run_ranks(program, sum(here), question.hosts, question.interfaces, LIMIT_S)
         if problem:
             raise UsageError(f"distprop plan: {problem.fact}; {problem.cure}")
         found: dict[str, Any] = json.loads(answer.read_text())

@@ -14,6 +14,7 @@ from pathlib import Path
 from shlex import join, quote
 
 from distprop.errors import DistpropError, UsageError
+from distprop.heartbeat.interfaces import own_addresses
 from distprop.launch.cores import available_cores
 from distprop.launch.hosts import Host
 from distprop.launch.mpi import find_mpi
@@ -32,17 +33,21 @@ class HostsError(UsageError):
 
 @dataclass(frozen=True)
 class Facts:
-    """What must be alike on all hosts, by name; which of the files that were asked for are not there; and cores."""
+    """What must be alike on all hosts, by name; which of the files that were asked for are not there; cores; and names
+    of network interfaces.
+    """
 
     alike: dict[str, str]
     missing: list[str]
     cores: int
+    interfaces: list[str]
 
 
-def check_hosts(hosts: Sequence[Host], files: Sequence[Path]) -> list[str]:
+def check_hosts(hosts: Sequence[Host], files: Sequence[Path], interfaces: Sequence[str] = ()) -> list[str]:
     """What is to be told of hosts that are slower than they might be.
 
-    Raises HostsError with a line for each problem, which names the host and the cure. files: must be there on each.
+    Raises HostsError with a line for each problem, which names the host and the cure. Files and interfaces must be
+    there on each.
     """
     others = [host for host in hosts if not is_here(host.name)]
     if not others:
@@ -53,7 +58,7 @@ def check_hosts(hosts: Sequence[Host], files: Sequence[Path]) -> list[str]:
         answers = list(pool.map(lambda host: ask(host.name, command, ANSWER_S), others))
     here = facts([])
     pairs = list(zip(others, answers, strict=True))
-    problems = [f"{host.name}: {text}" for host, answer in pairs for text in _problems(answer, here)]
+    problems = [f"{host.name}: {text}" for host, answer in pairs for text in _problems(answer, here, interfaces)]
     if problems:
         raise HostsError("\n".join(problems))
     return [
@@ -75,14 +80,15 @@ def facts(files: Sequence[str]) -> Facts:
         alike["MPI"] = str(find_mpi().version)
     except DistpropError as error:
         alike["MPI"] = str(error)
-    return Facts(alike, [file for file in files if not os.access(file, os.R_OK)], available_cores().budget)
+    missing = [file for file in files if not os.access(file, os.R_OK)]
+    return Facts(alike, missing, available_cores().budget, [*own_addresses()])
 
 
 def _facts(answer: Answer) -> Facts:
     return Facts(**json.loads(answer.output.splitlines()[-1]))
 
 
-def _problems(answer: Answer, here: Facts) -> Iterator[str]:
+def _problems(answer: Answer, here: Facts, interfaces: Sequence[str]) -> Iterator[str]:
     """What is wrong with a host, and the cure, in words."""
     if answer.code is None:
         yield f"doesn't answer within {ANSWER_S:.0f} s; see whether it is up, and reached by: {answer.command}"
@@ -99,6 +105,12 @@ def _problems(answer: Answer, here: Facts) -> Iterator[str]:
                 yield f"{name} is {there.alike.get(name)}, here it is {value}; install the same there"
         for file in there.missing:
             yield f"can't read {file}; copy it there, or use a file system that all hosts share"
+        for name in interfaces:
+            if name not in there.interfaces:
+                yield (
+                    f"has no network interface '{name}' with an IPv4 address, but {', '.join(there.interfaces)}; "
+                    "--interface takes names that all hosts have"
+                )
 
 
 if __name__ == "__main__":

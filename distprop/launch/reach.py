@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from shlex import join
 
-from distprop.heartbeat.listener import addresses
+from distprop.heartbeat.interfaces import own_addresses
 from distprop.launch.hosts import Host
 
 ANSWER_S = 10.0
@@ -60,4 +60,5 @@ def is_here(name: str) -> bool:
         address = socket.gethostbyname(name)
     except OSError:
         return False
-    return name == socket.gethostname() or address.startswith("127.") or address in addresses()
+    here = [one for every in own_addresses().values() for one in every]
+    return name == socket.gethostname() or address.startswith("127.") or address in here

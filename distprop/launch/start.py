@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from distprop.environment import LAUNCHED, WATCHER
 from distprop.errors import Interrupted, ReplayError, UsageError
-from distprop.heartbeat.listener import addresses
+from distprop.heartbeat.interfaces import addresses, check_interfaces, parse_interfaces
 from distprop.heartbeat.watch import Limits
 from distprop.launch.command import RANK_VARIABLES, Command, mpirun_command
 from distprop.launch.cores import available_cores
 from distprop.launch.hosts import Host, Place, parse_hostfile, parse_hosts
 from distprop.launch.machine import allocated_nodes, allocated_slots, this_machine
 from distprop.launch.mpi import find_mpi
+from distprop.launch.networks import networks
 from distprop.launch.preflight import HostsError, check_hosts
 from distprop.launch.progress import Progress, Quiet
 from distprop.launch.reach import answering
@@ -54,7 +55,7 @@ def train(config: Path, overrides: Sequence[str], folder: Path | None, place: Pl
     from distprop.config import load_config, located, resolve
 
     resolved = resolve(load_config(config, overrides), config.parent)
-    place = complete(place, resolved)
+    place = checked(place, resolved)
     if dry_run:
         settings = [word for override in overrides for word in ("--set", override)]
         print(shell_command(place, ["train", str(config), "--run", str(folder or next_free(config.stem)), *settings]))
@@ -77,7 +78,7 @@ def resume(folder: Path, place: Place, *, dry_run: bool = False) -> int:
 
     run = RunDirectory.open(folder)
     config = load_config(run.config)
-    place = complete(place, config)
+    place = checked(place, config)
     if dry_run:
         print(shell_command(place, ["resume", str(run.path)]))
         return 0
@@ -97,7 +98,7 @@ def replay(folder: Path, steps: tuple[int, int], place: Place, *, as_json: bool)
 
     run = RunDirectory.open(folder)
     window, config = window_of(run, *steps), load_config(run.config)
-    place = complete(place, config)
+    place = checked(place, config)
     with stoppable(), located(run.config):
         prepared = prepare_data(config)
     with (
@@ -159,7 +160,7 @@ def _launch(run: RunDirectory, place: Place, config: "Config", prepared: "Prepar
     _warn_if_crowded(place)
     tell(f"{run.path}: {counted(place.ranks, 'rank')}")
     with run.held(), stop_requests() as stop:
-        for warning in check_hosts(place.hosts, [run.config.resolve(), *_data_files(config)]):
+        for warning in check_hosts(place.hosts, [run.config.resolve(), *_data_files(config)], place.interfaces):
             tell(f"warning: {warning}", sys.stderr)
         _compile(run, place, config, prepared, stop, tell)
         with Progress() as progress:
@@ -208,12 +209,22 @@ def _compiled(place: Place, config: "Config", prepared: "Prepared") -> bool:
     from distprop.compiled import compiled_mark, is_there
     from distprop.data.dataset import Dataset
 
-    if place.hosts or allocated_nodes(os.environ) > 1:
+    if _several_hosts(place):
         return True
     validation = Dataset.open(prepared.validation) if prepared.validation else None
     return is_there(
         compiled_mark(config, Dataset.open(prepared.training), validation, place.ranks or 1, one_machine=True)
     )
+
+
+def checked(place: Place, config: "Config") -> Place:
+    """The whole place; UsageError for interfaces that aren't there, or that were asked for and nothing would use."""
+    whole = complete(place, config)
+    if _several_hosts(whole):
+        check_interfaces(whole.interfaces)
+    elif place.interfaces:
+        raise UsageError("--interface is about messages between hosts, and all ranks are on this one; leave it out")
+    return whole
 
 
 def complete(place: Place, config: "Config") -> Place:
@@ -234,7 +245,9 @@ def complete(place: Place, config: "Config") -> Place:
     least = place.min_ranks or launch.min_ranks
     if least > ranks:
         raise UsageError(f"at least {counted(least, 'rank')} were asked for (min_ranks), but only {ranks} are started")
-    return Place(ranks, hosts, launch.max_restarts if place.max_restarts is None else place.max_restarts, least)
+    most = launch.max_restarts if place.max_restarts is None else place.max_restarts
+    interfaces = place.interfaces or (() if launch.interface is None else parse_interfaces(launch.interface))
+    return Place(ranks, hosts, most, least, interfaces)
 
 
 def _slots(hosts: tuple[Host, ...]) -> int:
@@ -248,8 +261,12 @@ def ranks_of(place: Place, folder: Path, limits: Limits, *what: str) -> Ranks:
     def command(watcher: str) -> Command:
         return _mpirun(place, [*WORKER, str(folder.resolve()), *what], {WATCHER: watcher})
 
-    elsewhere = place.hosts or allocated_nodes(os.environ) > 1
-    return Ranks(command, place.ranks, limits, tuple(addresses()) if elsewhere else ())
+    here = addresses([host.name for host in place.hosts], place.interfaces) if _several_hosts(place) else []
+    return Ranks(command, place.ranks, limits, tuple(here))
+
+
+def _several_hosts(place: Place) -> bool:
+    return bool(place.hosts) or allocated_nodes(os.environ) > 1
 
 
 def compiling_command(place: Place, folder: Path) -> Command:
@@ -266,7 +283,9 @@ def _mpirun(place: Place, program: Sequence[str], variables: Mapping[str, str] |
     """variables: of ranks that our launcher watches."""
     assert place.ranks is not None
     ours = {LAUNCHED: "1", **variables} if variables else {}
-    return mpirun_command(find_mpi(), program, place.ranks, place.hosts, this_machine(), str(Path.cwd()), ours)
+    mpi, machine, folder = find_mpi(), this_machine(), str(Path.cwd())
+    between = networks(mpi, place.hosts, place.interfaces) if _several_hosts(place) else None
+    return mpirun_command(mpi, program, place.ranks, place.hosts, machine, folder, ours, between)
 
 
 def _warn_if_crowded(place: Place) -> None:

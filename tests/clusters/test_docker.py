@@ -177,27 +177,47 @@ def test_one_command_trains_in_three_containers_with_the_bits_of_one_process(
     assert docker.answer("ps", "--all", "--quiet") == ""
 
 
-def test_a_deployment_that_is_stopped_leaves_a_checkpoint_and_goes_on(
-    docker, image, folder, distprop, run_command, until
-):
-    def compose(*words):
-        command = ["docker-compose", "--file", "compose.yml", *words]
-        return run_command(command, environment=docker.environment, folder=folder, timeout_s=600)
-
-    (folder / "odd $x.csv").write_text((folder / "train.csv").read_text())
+@pytest.fixture
+def compose(docker, image, folder, run_command):
+    """Call it with the words of a command of Compose, in the folder, which is ready for a deployment of its own."""
     (folder / "distprop_key").write_bytes(docker("run", "--rm", image, "new-key").stdout)
     for path in (folder, folder / "distprop_key"):
         os.chown(path, USER, USER)
     (folder / "distprop_key").chmod(0o600)
-    for epochs in (300, 3000, 30000):
-        run = f"runs/{epochs}"
-        settings = ["--set", "data.train=odd $x.csv", "--set", f"training.epochs={epochs}"]
-        printed = distprop(
-            "compose", "small.toml", "--image", image, "--workers", "2", "--run", run, *settings, folder=folder
-        )
+
+    def run_compose(*words):
+        command = ["docker-compose", "--file", "compose.yml", *words]
+        return run_command(command, environment=docker.environment, folder=folder, timeout_s=600)
+
+    return run_compose
+
+
+@pytest.fixture
+def deploy(compose, image, folder, distprop):
+    """Call it to start a run in so many workers."""
+
+    def start(run, workers, settings):
+        words = [word for setting in settings for word in ("--set", setting)]
+        printed = distprop("compose", "small.toml", "--image", image, "--workers", workers, "--run", run, *words,
+                           folder=folder)  # fmt: skip
         (folder / "compose.yml").write_text(printed.stdout)
         started = compose("up", "--detach")
         assert started.returncode == 0, started.stderr
+
+    return start
+
+
+def digest_of_one_process(distprop, folder, settings):
+    words = [word for setting in settings for word in ("--set", setting)]
+    assert distprop("train", "small.toml", "-n", "1", "--run", "whole", *words, folder=folder).returncode == 0
+    return distprop("digest", "whole", folder=folder).stdout
+
+
+def test_a_deployment_that_is_stopped_leaves_a_checkpoint_and_goes_on(docker, compose, deploy, folder, distprop, until):
+    (folder / "odd $x.csv").write_text((folder / "train.csv").read_text())
+    for epochs in (300, 3000, 30000):
+        run, settings = f"runs/{epochs}", ["data.train=odd $x.csv", f"training.epochs={epochs}"]
+        deploy(run, "2", settings)
         until(lambda: RunDirectory(folder / run).read_metrics(), "an epoch")  # noqa: B023
         assert compose("stop").returncode == 0
         (head,) = docker.answer("ps", "--all", "--quiet", "--filter", "name=head").split()
@@ -208,5 +228,26 @@ def test_a_deployment_that_is_stopped_leaves_a_checkpoint_and_goes_on(
     again = compose("up", "--abort-on-container-exit", "--exit-code-from", "head")
     assert again.returncode == 0, again.stdout + again.stderr
     assert compose("down").returncode == 0
-    assert distprop("train", "small.toml", "-n", "1", "--run", "whole", *settings, folder=folder).returncode == 0
-    assert distprop("digest", run, folder=folder).stdout == distprop("digest", "whole", folder=folder).stdout != ""
+    assert distprop("digest", run, folder=folder).stdout == digest_of_one_process(distprop, folder, settings) != ""
+
+
+def test_a_run_goes_on_without_a_worker_that_is_killed(docker, compose, deploy, folder, distprop, until):
+    for epochs in (300, 3000, 30000):
+        run = RunDirectory(folder / f"runs/{epochs}")
+        settings = [f"training.epochs={epochs}", "checkpoint.every_steps=50"]
+        deploy(f"runs/{epochs}", "3", settings)
+        until(lambda: list(run.checkpoints.glob("step-*")), "a checkpoint")  # noqa: B023
+        *_, worker = docker.answer("ps", "--quiet", "--filter", "name=worker").split()
+        assert docker("kill", worker).returncode == 0
+        (head,) = docker.answer("ps", "--all", "--quiet", "--filter", "name=head").split()
+        code = docker("wait", head, timeout_s=300).stdout.decode().strip()
+        said = docker("logs", head)
+        assert compose("down").returncode == 0
+        assert code == "0", said.stdout + said.stderr
+        if (run.path / "incidents.jsonl").exists():
+            break
+    (incident,) = [json.loads(line) for line in (run.path / "incidents.jsonl").read_text().splitlines()]
+    print(incident["reason"])
+    assert incident["restarted"] and b"which can't be reached" in said.stderr
+    golden = digest_of_one_process(distprop, folder, settings)
+    assert distprop("digest", f"runs/{epochs}", folder=folder).stdout == golden != ""

@@ -11,7 +11,9 @@ import time
 
 import pytest
 
-from distprop.heartbeat.listener import Listener, addresses
+from distprop.heartbeat import interfaces
+from distprop.heartbeat.interfaces import addresses, inner_networks
+from distprop.heartbeat.listener import Listener
 from distprop.heartbeat.pulse import TRAINING, Pulse
 from distprop.heartbeat.sender import Sender
 
@@ -110,6 +112,27 @@ def test_beats_with_the_token_but_without_their_fields_are_refused():
             stranger.sendall(json.dumps({"token": token, "kind": "beat", "rank": 1}).encode() + b"\n")
             for _ in range(5):
                 assert listener.hear(0.1) == []
+
+
+NETWORKS = {
+    "lo": ["127.0.0.1"],
+    "eth0": ["192.0.2.1"],
+    "docker0": ["172.17.0.1"],
+    "br-0a1b2c3d4e5f": ["172.18.0.1"],
+    "virbr0": ["192.168.122.1"],
+}
+
+
+def test_networks_that_end_within_a_host_are_not_told_to_others_unless_they_are_asked_for(monkeypatch):
+    monkeypatch.setattr(interfaces, "own_addresses", lambda: NETWORKS)
+    assert addresses() == [socket.gethostname(), "192.0.2.1"]
+    assert addresses(only=["docker0", "eth0"]) == ["172.17.0.1", "192.0.2.1"]
+
+
+def test_a_network_of_virtual_machines_counts_if_a_host_is_reached_by_it(monkeypatch):
+    monkeypatch.setattr(interfaces, "own_addresses", lambda: {"virbr0": ["127.0.0.1"], "docker0": ["172.17.0.1"]})
+    assert "virbr" in inner_networks([]) and "virbr" not in inner_networks(["localhost"])
+    assert "docker" in inner_networks(["localhost", "no.such.host.invalid"])
 
 
 def test_other_hosts_are_told_addresses_that_are_not_this_machine_alone():

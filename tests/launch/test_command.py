@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from distprop.errors import UsageError
 from distprop.launch.command import mpirun_command
 from distprop.launch.hosts import Host
 from distprop.launch.machine import Machine
 from distprop.launch.mpi import Mpi, Version
+from distprop.launch.networks import mpich, networks, open_mpi
 
 FIVE = Mpi(Path("/opt/five/bin/mpirun"), Version("Open MPI", 5, 0))
 FOUR = Mpi(Path("/usr/bin/mpirun"), Version("Open MPI", 4, 1))
@@ -70,6 +72,40 @@ def test_other_hosts_get_the_variables_and_keep_their_network(mpi, expected):
 def test_nodes_of_a_scheduler_keep_their_network(mpi):
     command = build(mpi, 64, machine=Machine(4, nodes=4))
     assert "OMPI_MCA_btl" not in command.environment and "-iface" not in command.arguments
+
+
+@pytest.mark.parametrize(
+    ("mpi", "options", "variables"),
+    [
+        (FIVE, [], {"OMPI_MCA_btl_tcp_if_include": "ib0,eth0", "PRTE_MCA_prte_if_include": "ib0"}),
+        (FOUR, [], {"OMPI_MCA_btl_tcp_if_include": "ib0,eth0", "OMPI_MCA_oob_tcp_if_include": "ib0"}),
+        (MPICH, ["-iface", "ib0"], {"UCX_NET_DEVICES": "ib0,eth0", "FI_TCP_IFACE": "ib0", "FI_SOCKETS_IFACE": "ib0"}),
+    ],
+)
+def test_between_hosts_each_mpi_is_told_its_interfaces_and_never_what_to_exclude_too(mpi, options, variables):
+    names = ["ib0", "eth0"]
+    wanted = open_mpi(mpi, names, ["docker"]) if mpi is not MPICH else mpich(names)
+    command = mpirun_command(mpi, PROGRAM, 2, [Host("a", 1), Host("b", 1)], SMALL, "/home/me", networks=wanted)
+    assert variables.items() <= command.environment.items()
+    assert " ".join(options) in " ".join(command.arguments)
+    assert not any("exclude" in name for name in command.environment)
+    alone = mpirun_command(mpi, PROGRAM, 2, (), SMALL, "/home/me", networks=wanted)
+    assert not variables.keys() & alone.environment.keys() and "ib0" not in alone.arguments
+
+
+def test_open_mpi_excludes_networks_within_a_host_unless_a_user_has_decided(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    hosts, excluded = [Host("localhost", 1)], "OMPI_MCA_btl_tcp_if_exclude"
+    words = networks(FIVE, hosts, ()).variables[excluded].split(",")
+    assert {"127.0.0.1/8", "docker", "br-", "veth", "virbr"} <= set(words)
+    monkeypatch.setenv("OMPI_MCA_btl_tcp_if_include", "eth7")
+    assert networks(FIVE, hosts, ()).variables == {}
+    with pytest.raises(UsageError, match=r"--interface eth0: .* OMPI_MCA_btl_tcp_if_include too"):
+        networks(FIVE, hosts, ["eth0"])
+    monkeypatch.delenv("OMPI_MCA_btl_tcp_if_include")
+    (tmp_path / ".openmpi").mkdir()
+    (tmp_path / ".openmpi" / "mca-params.conf").write_text("# ours\nbtl_tcp_if_include = ib0\n")
+    assert networks(FIVE, hosts, ()).variables == {}
 
 
 @pytest.mark.parametrize("mpi", [FIVE, FOUR], ids=["5", "4"])
