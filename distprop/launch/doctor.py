@@ -134,7 +134,7 @@ def _run(program: Sequence[str], ranks: int, hosts: Sequence[Host] = ()) -> Find
 def _hosts(hosts: Sequence[Host]) -> Iterator[Finding]:
     """Whether they can take part in a run that is started here."""
     try:
-        warnings = check_hosts(hosts, [])
+        warnings = check_hosts(hosts)
     except HostsError as error:
         for line in str(error).splitlines():
             text, _, cure = line.rpartition("; ")

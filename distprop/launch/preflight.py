@@ -4,20 +4,18 @@ All are asked at once, in the way in which mpirun would start its daemons there.
 """
 
 import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from shlex import join, quote
 
 from distprop.errors import DistpropError, UsageError
 from distprop.launch.cores import available_cores
 from distprop.launch.hosts import Host
 from distprop.launch.mpi import find_mpi
-from distprop.launch.reach import Answer, ask, is_here
+from distprop.launch.reach import Answer, ask, is_here, module_command
 from distprop.paths import kernel_sources
 
 ANSWER_S = 25.0
@@ -32,26 +30,24 @@ class HostsError(UsageError):
 
 @dataclass(frozen=True)
 class Facts:
-    """What must be alike on all hosts, by name; which of the files that were asked for are not there; and cores."""
+    """What must be alike on all hosts, by name; and cores."""
 
     alike: dict[str, str]
-    missing: list[str]
     cores: int
 
 
-def check_hosts(hosts: Sequence[Host], files: Sequence[Path]) -> list[str]:
+def check_hosts(hosts: Sequence[Host]) -> list[str]:
     """What is to be told of hosts that are slower than they might be.
 
-    Raises HostsError with a line for each problem, which names the host and the cure. files: must be there on each.
+    Raises HostsError with a line for each problem, which names the host and the cure.
     """
     others = [host for host in hosts if not is_here(host.name)]
     if not others:
         return []
-    words = [sys.executable, "-m", "distprop.launch.preflight", *map(str, files)]
-    command = f"cd {quote(str(Path.cwd()))} && {join(words)}"
+    command = module_command("distprop.launch.preflight")
     with ThreadPoolExecutor(len(others)) as pool:
         answers = list(pool.map(lambda host: ask(host.name, command, ANSWER_S), others))
-    here = facts([])
+    here = facts()
     pairs = list(zip(others, answers, strict=True))
     problems = [f"{host.name}: {text}" for host, answer in pairs for text in _problems(answer, here)]
     if problems:
@@ -63,7 +59,7 @@ def check_hosts(hosts: Sequence[Host], files: Sequence[Path]) -> list[str]:
     ]
 
 
-def facts(files: Sequence[str]) -> Facts:
+def facts() -> Facts:
     """Of this host."""
     alike = {"Python": sys.version.split()[0], "the sources of the kernels": kernel_sources()[:16]}
     for package in PACKAGES:
@@ -75,7 +71,7 @@ def facts(files: Sequence[str]) -> Facts:
         alike["MPI"] = str(find_mpi().version)
     except DistpropError as error:
         alike["MPI"] = str(error)
-    return Facts(alike, [file for file in files if not os.access(file, os.R_OK)], available_cores().budget)
+    return Facts(alike, available_cores().budget)
 
 
 def _facts(answer: Answer) -> Facts:
@@ -97,9 +93,7 @@ def _problems(answer: Answer, here: Facts) -> Iterator[str]:
         for name, value in here.alike.items():
             if there.alike.get(name) != value:
                 yield f"{name} is {there.alike.get(name)}, here it is {value}; install the same there"
-        for file in there.missing:
-            yield f"can't read {file}; copy it there, or use a file system that all hosts share"
 
 
 if __name__ == "__main__":
-    print(json.dumps(asdict(facts(sys.argv[1:]))))
+    print(json.dumps(asdict(facts())))
