@@ -31,7 +31,7 @@ from distprop.manifest import check_folder
 from distprop.paths import cache_folder
 from distprop.replay import REPLAY
 from distprop.report import size
-from distprop.run_directory import RunDirectory, age_of, generations
+from distprop.run_directory import RunDirectory, age_of, generations, write_whole
 
 MARK = "copy"  # the last file that is sent of a run; it holds the token of this start
 WRITTEN = re.compile(r"(logs/rank-\d+\.log|failures/rank-\d+\.json)")  # by ranks other than rank 0
@@ -43,16 +43,20 @@ ATTEMPTS = 3  # to replace a folder that another host may replace too
 
 @dataclass(frozen=True)
 class Needs:
-    """What ranks read. folder: theirs, which is the run's or one in it; root: the run's.
+    """What ranks read. root: the run's folder; name: of theirs in it, if it is another one.
 
     most_steps: of checkpoints that they may go on from. data: prepared arrays; sources: what these were made of.
     """
 
     root: RunDirectory
-    folder: RunDirectory
+    name: str
     most_steps: float
     data: Path
     sources: Sequence[Path]
+
+    @property
+    def folder(self) -> RunDirectory:
+        return RunDirectory(self.root.path / self.name)
 
     def files(self) -> list[Path]:
         """Files and folders below the root."""
@@ -77,12 +81,10 @@ class Copies:
         for answer in answers:
             if answer.code == 0:
                 found |= json.loads(answer.output.splitlines()[-1])
-        for name, text in found.items():
-            if WRITTEN.fullmatch(name):
-                path = self.needs.folder.path / name
-                path.parent.mkdir(exist_ok=True)
-                with path.open("a", encoding="utf-8") as file:
-                    file.write(text)
+        with suppress(OSError):  # of a full disk, of which others tell
+            for name, text in found.items():
+                if WRITTEN.fullmatch(name):
+                    _add(self.needs.folder.path / name, text)
 
 
 def supply(needs: Needs, hosts: Sequence[Host], say: Callable[[str], None], limit_s: float, stop: Stop) -> Copies:
@@ -134,6 +136,13 @@ def _look(needs: Needs, hosts: Sequence[Host], token: str) -> dict[Host, dict[st
     return {host: json.loads(answer.output.splitlines()[-1]) for host, answer in zip(hosts, answers, strict=True)}
 
 
+def _add(path: Path, text: str) -> None:
+    """What a rank has written, after what is there of its earlier starts; a failure at once."""
+    path.parent.mkdir(exist_ok=True)
+    before = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    write_whole(path, before + text)
+
+
 def _ask(hosts: Sequence[Host], command: str, limit_s: float) -> list[Answer]:
     return _at_once(hosts, lambda host: ask(host.name, command, limit_s))
 
@@ -176,7 +185,7 @@ def _state(path: Path) -> list[Any]:
 
 
 def _pack(pipe: IO[bytes], root: Path, paths: Sequence[Path]) -> None:
-    with tarfile.open(fileobj=pipe, mode="w|", bufsize=PIECE_BYTES) as tar:
+    with tarfile.open(fileobj=pipe, mode="w|", bufsize=PIECE_BYTES, dereference=True) as tar:
         for path in paths:
             tar.add(path, str(path.relative_to(root)))
 
@@ -229,9 +238,13 @@ def take_data(key: str) -> None:
 def take_run(path: str, token: str) -> None:
     """Put a copy of a run where the run is on the host that has sent it."""
     root = Path(path)
-    partial = root.with_name(f".{root.name}.{socket.gethostname()}-{token}")
+    ours = f".{root.name}.{socket.gethostname()}-"
+    partial = root.with_name(ours + token)
     try:
         partial.mkdir(parents=True)
+        for left in root.parent.iterdir():  # by a loss of power
+            if left.name.startswith(ours) and left != partial:
+                shutil.rmtree(left, ignore_errors=True)
         _unpack(partial)
         (partial / MARK).write_text(token)
         _take_place(partial, root, token)

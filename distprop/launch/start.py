@@ -113,7 +113,7 @@ def replay(folder: Path, steps: tuple[int, int], place: Place, *, as_json: bool)
         window.write(again.path)
         write_config(replace(config, training=replace(config.training, timeline=None)), again.config)
         _compile(again, place, config, prepared, stop, progress.note)
-        needs = Needs(run, again, window.first, prepared.folder, _data_files(config))
+        needs = Needs(run, again.path.name, window.first, prepared.folder, _data_files(config))
         supervise(_supplied(needs, place, config, stop, progress, "replay"), again, progress, stop)
         found = compare(window, again)
     print(json.dumps(replay_object(window, found)) if as_json else table(found))
@@ -158,7 +158,7 @@ def _prepare(config: "Config") -> "Prepared":
 def _launch(run: RunDirectory, place: Place, config: "Config", prepared: "Prepared") -> int:
     began = time.monotonic()
     assert place.ranks is not None and place.max_restarts is not None
-    needs = Needs(run, run, math.inf, prepared.folder, _data_files(config))
+    needs = Needs(run, "", math.inf, prepared.folder, _data_files(config))
     find_mpi()  # if there is none, this is the time to say so
     _warn_if_crowded(place)
     tell(f"{run.path}: {counted(place.ranks, 'rank')}")

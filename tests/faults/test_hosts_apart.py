@@ -1,8 +1,9 @@
-"""Hosts that share no files: what ranks read is sent there, what they have written is fetched, the model is the same."""
+"""Hosts that share no files: what ranks read is sent, what they have written is fetched, the model is the same."""
 
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -34,7 +35,7 @@ class Apart:
             (self.cache(folder) / "kernels").symlink_to(cache_folder("kernels").absolute())
 
     def cache(self, folder):
-        return folder / f"cache-{self.first}"
+        return folder / f"cache-{self.made.own.parent.name}"  # another one for each test
 
     def folder(self, name):
         """By which we see what a host other than the first sees as the private folder."""
@@ -163,7 +164,9 @@ def test_a_run_that_a_host_has_under_this_name_is_neither_used_nor_touched(apart
     (theirs / "config.toml").write_text("seed = 8\n")
     done = apart.train("stale")
     assert done.returncode == 2
-    assert done.stderr.startswith(f"{apart.others[0]}: {apart.paced.folder}/stale: there is something else on that host")
+    assert done.stderr.startswith(
+        f"{apart.others[0]}: {apart.paced.folder}/stale: there is something else on that host"
+    )
     assert len(done.stderr.splitlines()) == 1 and (theirs / "config.toml").read_text() == "seed = 8\n"
     assert not (apart.paced.folder / "stale").exists()
 
@@ -192,6 +195,32 @@ def test_a_host_without_room_is_one_line(apart):
         f"{lost}: {apart.cache(apart.paced.folder)}/data: No space left on device; "
         "set DISTPROP_CACHE to a folder with room to write\n"
     )
+
+
+def test_a_host_that_can_not_make_the_folder_is_one_line(apart):
+    (apart.folder(apart.others[0]) / "blocked").write_text("")
+    done = apart.train("blocked/run")
+    assert done.returncode == 2
+    folder = apart.paced.folder / "blocked" / "run"
+    cure = "mend this on that host, or choose another --run"
+    assert done.stderr == f"{apart.others[0]}: {folder}: Not a directory; {cure}\n" and not folder.exists()
+
+
+def test_hosts_may_share_files_among_each_other_alone(apart):
+    shutil.rmtree(apart.folder(apart.others[1]))
+    apart.folder(apart.others[1]).symlink_to(apart.folder(apart.others[0]))
+    done = apart.train("in-pairs")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert apart.paced.digest("in-pairs") == apart.paced.golden
+    for rank in (1, 2):
+        assert (apart.paced.folder / "in-pairs" / "logs" / f"rank-{rank}.log").exists()
+
+
+def test_rank_0_is_on_a_host_that_shares_the_folder(apart):
+    shutil.rmtree(apart.folder(apart.others[1]))  # so it has none of its own
+    done = apart.train("by-another", order=apart.others)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert apart.paced.digest("by-another") == apart.paced.golden and sent(done.stdout) == apart.others[:1]
 
 
 def test_without_this_host_among_them_the_cure_is_told(apart):

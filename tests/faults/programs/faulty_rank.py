@@ -114,7 +114,8 @@ def flip(training):
 
 
 FAULTS = {
-    one.__name__: one for one in (stop, loop, loop_in_c, sleep, read, skip, mis_size, slow, slow_disk, crash, fail, flip)
+    one.__name__: one
+    for one in (stop, loop, loop_in_c, sleep, read, skip, mis_size, slow, slow_disk, crash, fail, flip)
 }
 
 
