@@ -33,7 +33,7 @@ from distprop.replay import REPLAY
 from distprop.report import size
 from distprop.run_directory import RunDirectory, age_of, generations, write_whole
 
-MARK = "copy"  # the last file that is sent of a run; it holds the token of this start
+MARK = ".copy-of-distprop"  # a file in a copy of a run, with the token of the start for which it was sent
 WRITTEN = re.compile(r"(logs/rank-\d+\.log|failures/rank-\d+\.json)")  # by ranks other than rank 0
 LOOK_S, FETCH_S = 25.0, 10.0
 INDEX = "index.json"  # of prepared data; it is sent last
@@ -213,10 +213,10 @@ def look(new: str, key: str, states: str) -> None:
     from distprop.data.cache import read_index
 
     prepared = read_index(cache_folder("data") / key) is not None
-    print(json.dumps({"shares": Path(new).exists(), "data": prepared or all(map(_is_here, json.loads(states)))}))
+    print(json.dumps({"shares": Path(new).exists(), "data": prepared or all(map(_is_same, json.loads(states)))}))
 
 
-def _is_here(state: list[Any]) -> bool:
+def _is_same(state: list[Any]) -> bool:
     try:
         return _state(Path(state[0])) == state
     except OSError:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from distprop.launch.mirror import MARK
 from distprop.paths import cache_folder
 
 BENCHMARKS = Path(__file__).parent.parent.parent / "benchmarks"
@@ -92,7 +93,7 @@ def test_nothing_is_sent_to_hosts_that_share_the_folder(paced, run_command):
         done = run_command(made.on(made.names[0], command), environment=made.environment, folder=paced.folder)
     assert done.returncode == 0, done.stdout + done.stderr
     assert paced.digest("shared") == paced.golden and sent(done.stdout) == []
-    assert not list((paced.folder / "shared").glob("copy"))
+    assert not (paced.folder / "shared" / MARK).exists()
     assert {"rank-0.log", "rank-1.log"} <= {path.name for path in (paced.folder / "shared" / "logs").iterdir()}
 
 
@@ -175,7 +176,7 @@ def test_a_copy_of_an_earlier_run_is_replaced(apart):
     theirs = apart.folder(apart.others[0]) / "replaced"
     (theirs / "checkpoints" / "step-0000000400-epoch-000080").mkdir(parents=True)
     (theirs / "config.toml").write_text("seed = 8\n")
-    (theirs / "copy").write_text("0123456789abcdef")
+    (theirs / MARK).write_text("0123456789abcdef")
     done = apart.train("replaced")
     assert done.returncode == 0, done.stdout + done.stderr
     assert apart.paced.digest("replaced") == apart.paced.golden
