@@ -65,6 +65,10 @@ class Hosts:
         """Take a host's link down."""
         _run("ip", "-n", name, "link", "set", "eth0", "down")
 
+    def mend(self, name: str) -> None:
+        """Bring its link up again."""
+        _run("ip", "-n", name, "link", "set", "eth0", "up")
+
 
 def missing() -> str | None:
     """Why there can be no hosts here; None if there can."""

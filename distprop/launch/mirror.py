@@ -94,10 +94,12 @@ def supply(needs: Needs, hosts: Sequence[Host], say: Callable[[str], None], limi
     """
     token = secrets.token_hex(8)
     others = [host for host in hosts if not is_here(host.name)]
+    if not others:
+        return Copies(needs, token, ())
     found = _look(needs, others, token)
     lacking = [host for host in others if not found[host]["data"]]
     apart = tuple(host for host in others if not found[host]["shares"])
-    if hosts and len(apart) == len(hosts):
+    if len(apart) == len(hosts):
         raise HostsError(
             f"none of these hosts shares {needs.root.path} with this one, and rank 0 writes into it; "
             f"add this host to them: {socket.gethostname()}:1"
@@ -148,9 +150,7 @@ def _ask(hosts: Sequence[Host], command: str, limit_s: float) -> list[Answer]:
 
 
 def _at_once(hosts: Sequence[Host], call: Callable[[Host], Answer]) -> list[Answer]:
-    if not hosts:
-        return []
-    with ThreadPoolExecutor(len(hosts)) as pool:
+    with ThreadPoolExecutor(max(len(hosts), 1)) as pool:
         return list(pool.map(call, hosts))
 
 

@@ -57,6 +57,17 @@ class Apart:
         place["environment"] |= variables or {}
         return self.run_command(self.command("train", name, *options, **given), **place)
 
+    def kill_all_on(self, name):
+        for process in self.made.processes(name):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+
+    def step(self, name):
+        """That of this start of the ranks; 0 if they aren't training yet."""
+        status, ended = self.paced.run(name).read_status(), [one["time"] for one in self.paced.incidents(name)]
+        training = status and status["phase"] == "training" and status["time"] > max(ended, default=0)
+        return status["step"] if training else 0
+
     def left(self, name):
         """All files of a host's folder, without its cache."""
         found = (path.relative_to(self.folder(name)) for path in self.folder(name).rglob("*") if not path.is_dir())
@@ -126,9 +137,7 @@ def test_a_run_goes_on_from_its_checkpoint_when_a_host_is_lost(apart, loss):
         wait_for_checkpoint(apart.paced, name, launcher)
         if loss == "power":
             apart.made.cut(lost)
-        for process in apart.made.processes(lost):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(process, signal.SIGKILL)
+        apart.kill_all_on(lost)
         output, errors = launcher.communicate(timeout=200)
     assert launcher.returncode == 0, output + errors
     assert apart.paced.digest(name) == apart.paced.golden
@@ -138,10 +147,35 @@ def test_a_run_goes_on_from_its_checkpoint_when_a_host_is_lost(apart, loss):
         assert f"going on without {lost}, which can't be reached" in errors
 
 
-def wait_for_checkpoint(paced, name, launcher):
-    while not list((paced.folder / name / "checkpoints").glob("step-*")):
+def test_a_host_that_is_back_gets_what_it_needs_again(apart):
+    longer, (lost, other) = ["--set", "training.steps=2000"], apart.others
+    with apart.run_command.start(apart.command("train", "back", *longer), **apart.place) as launcher:
+        wait_for_checkpoint(apart.paced, "back", launcher)
+        apart.made.cut(lost)
+        apart.kill_all_on(lost)
+        wait_for(lambda: apart.paced.incidents("back") and apart.step("back"), launcher)
+        apart.made.mend(lost)
+        before = apart.step("back")
+        wait_for(lambda: apart.step("back") > before + 100, launcher)
+        apart.kill_all_on(other)
+        output, errors = launcher.communicate(timeout=200)
+    assert launcher.returncode == 0, output + errors
+    assert len(apart.paced.incidents("back")) == 2 and errors.count("going on without") == 1
+    *_, last = (one for one in apart.paced.run("back").read_metrics() if one["kind"] == "epoch")
+    assert len(last["seconds"]["exchange"]) == 3  # ranks
+    alone = apart.run_command(apart.paced.command("train", "paced.toml", "-n", "2", "--run", "alone", *longer),
+                              folder=apart.paced.folder)  # fmt: skip
+    assert alone.returncode == 0 and apart.paced.digest("back") == apart.paced.digest("alone")
+
+
+def wait_for(condition, launcher):
+    while not condition():
         assert launcher.poll() is None, launcher.communicate()
         time.sleep(0.01)
+
+
+def wait_for_checkpoint(paced, name, launcher):
+    wait_for(lambda: list((paced.folder / name / "checkpoints").glob("step-*")), launcher)
 
 
 def test_the_error_of_a_rank_on_another_host_is_told(apart):
