@@ -1,7 +1,8 @@
 """Hosts on one machine: network namespaces around a bridge, for benchmarks and tests of several machines.
 
-Each host has a network and a host name of its own and knows the others by name; files and cores are shared. Links may
-be slow. mpirun reaches the other hosts by a script that stands for ssh. Needs Linux, root, iproute2 and util-linux.
+Each host has a network and a host name of its own and knows the others by name; cores are shared, and so are files,
+except for one folder if asked for. Links may be slow. mpirun reaches the other hosts by a script that stands for ssh.
+Needs Linux, root, iproute2 and util-linux.
 """
 
 import contextlib
@@ -22,27 +23,33 @@ OURS = re.compile(r"dp(\d+)(?:n\d+|bridge)")  # dp1234n1: of process 1234
 TOOLS = ("ip", "tc", "unshare")
 BURST_BYTES = 1 << 18  # of a slow link; more than the largest packet
 
-ENTER = 'echo "$0" >/proc/sys/kernel/hostname && exec "$@"'
-AGENT = f"""#!/bin/sh
+# With a folder of its own where one of the first host's is; `ip netns exec` has made mounts the process's own affair.
+ENTER = 'echo "$0" >/proc/sys/kernel/hostname; [ ! -d "OWN/$0" ] || mount --bind "OWN/$0" "PRIVATE" && exec "$@"'
+AGENT = """#!/bin/sh
 # Stands for ssh: runs a command, given as ssh takes it, on a host of this machine.
 [ "$1" = -x ] && shift  # MPICH wants no X11
 host=$1
 shift
 ip -n "$host" link show dev eth0 up | grep -q eth0 || exit 255  # its cable is out
-exec ip netns exec "$host" unshare --uts sh -c '{ENTER}' "$host" sh -c "$*"
+exec ip netns exec "$host" unshare --uts sh -c 'ENTER' "$host" sh -c "$*"
 """
 
 
 @dataclass(frozen=True)
 class Hosts:
-    """Hosts that exist within the context of `hosts`. agent: the script that stands for ssh."""
+    """Hosts that exist within the context of `hosts`. agent: the script that stands for ssh.
+
+    own: the folders by which hosts other than the first see a private one, by their names.
+    """
 
     names: tuple[str, ...]
     agent: Path
+    own: Path
+    enter: str
 
     def on(self, name: str, command: Sequence[str]) -> list[str]:
         """The command that runs `command` on a host."""
-        return ["ip", "netns", "exec", name, "unshare", "--uts", "sh", "-c", ENTER, name, *command]
+        return ["ip", "netns", "exec", name, "unshare", "--uts", "sh", "-c", self.enter, name, *command]
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -59,6 +66,10 @@ class Hosts:
         """Take a host's link down."""
         _run("ip", "-n", name, "link", "set", "eth0", "down")
 
+    def mend(self, name: str) -> None:
+        """Bring its link up again."""
+        _run("ip", "-n", name, "link", "set", "eth0", "up")
+
 
 def missing() -> str | None:
     """Why there can be no hosts here; None if there can."""
@@ -69,9 +80,12 @@ def missing() -> str | None:
 
 
 @contextlib.contextmanager
-def hosts(count: int, rate_mbit: float | None = None, *, docker: bool = False) -> Iterator[Hosts]:
+def hosts(
+    count: int, rate_mbit: float | None = None, private: Path | None = None, *, docker: bool = False
+) -> Iterator[Hosts]:
     """Make hosts, each with a link of so many Mbit/s in each direction; None: as fast as the machine can.
 
+    private: a folder that only the first one shares with us; each of the others has one of its own there.
     docker: each also has an interface docker0, which leads nowhere, and has the same address on all of them.
 
     At the end their processes are killed and nothing of them is left, also after SIGTERM. What a killed program has
@@ -93,10 +107,13 @@ def hosts(count: int, rate_mbit: float | None = None, *, docker: bool = False) -
             _connect(name, address, bridge, rate_mbit)
             if docker:
                 _add_docker(name)
-        agent = folder / "agent"
-        agent.write_text(AGENT)
+        own, agent = folder / "own", folder / "agent"
+        for name in names[1:] if private else ():
+            (own / name).mkdir(parents=True)
+        enter = ENTER.replace("OWN", str(own)).replace("PRIVATE", str(private))
+        agent.write_text(AGENT.replace("ENTER", enter))
         agent.chmod(0o755)
-        yield Hosts(tuple(names), agent)
+        yield Hosts(tuple(names), agent, own, enter)
 
 
 def _connect(name: str, address: str, bridge: str, rate_mbit: float | None) -> None:

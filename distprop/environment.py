@@ -12,6 +12,8 @@ LAUNCHED = "DISTPROP_LAUNCHED"  # set by distprop's own launcher for its ranks
 
 WATCHER = "DISTPROP_WATCHER"  # where the ranks send their heartbeats to, as that launcher gives it
 
+PREPARED = "DISTPROP_PREPARED"  # the name of the prepared data, which that launcher has seen to be on every host
+
 # Each MPI tells its ranks their number by one of these.
 _VARIABLES = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK")
 
@@ -29,6 +31,11 @@ def launched() -> bool:
 def watcher() -> str:
     """Where to send heartbeats to; "" if nobody has said so."""
     return os.environ.get(WATCHER, "")
+
+
+def prepared() -> str:
+    """The name of the data that are prepared; "" if nobody has said so."""
+    return os.environ.get(PREPARED, "")
 
 
 def rank_0_has_ended() -> bool:

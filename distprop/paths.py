@@ -23,6 +23,12 @@ def cache_folder(kind: str) -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or _home() / ".cache") / "distprop" / kind
 
 
+def cache_variables() -> dict[str, str]:
+    """What has other hosts use the same folder, if one was chosen."""
+    base = os.environ.get("DISTPROP_CACHE")
+    return {"DISTPROP_CACHE": str(Path(base).absolute())} if base else {}
+
+
 @functools.cache
 def kernel_sources() -> str:
     """A hash of all kernels' sources."""

@@ -26,7 +26,7 @@ from distprop.comm.watched import Watched
 from distprop.config import load_config, located, resolve
 from distprop.config.run import Config
 from distprop.data.fit import fitting_graph
-from distprop.environment import die_with_parent, launched, rank_0_has_ended, rank_by_environment, watcher
+from distprop.environment import die_with_parent, launched, prepared, rank_0_has_ended, rank_by_environment, watcher
 from distprop.errors import DisagreementError, DistpropError, DivergedError, Interrupted, UsageError, out_of_memory
 from distprop.heartbeat.pulse import PREPARING, STARTING, Pulse
 from distprop.heartbeat.sender import STACKS, Sender
@@ -72,7 +72,7 @@ def _rank(run: RunDirectory, work: Work) -> int:
         try:
             pulse.enter(PREPARING)
             config = load_config(run.config, check_files=False)
-            material = prepared_material(config)
+            material = prepared_material(config, prepared())
             pulse.enter(STARTING)
             return work(run, config, material, Watched(_world(), pulse), pulse)
         except BaseException as error:
@@ -153,6 +153,7 @@ def _replay(folder: RunDirectory, config: Config, material: Material, comm: Comm
 @contextlib.contextmanager
 def _stacks_in(run: RunDirectory) -> Iterator[None]:
     """Write the stacks of all threads to this rank's log if it crashes, and when the signal STACKS comes."""
+    run.logs.mkdir(exist_ok=True)  # a copy of the run has none
     with run.log(rank_by_environment() or 0).open("a") as log:
         faulthandler.enable(log)
         faulthandler.register(STACKS, log)

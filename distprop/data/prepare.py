@@ -14,7 +14,7 @@ from distprop.config.run import DataType
 from distprop.data import statistics
 from distprop.data.array_file import ArrayWriter
 from distprop.data.blocks import FileBlocks, Rows
-from distprop.data.cache import key_of, prepared_once
+from distprop.data.cache import key_of, prepared_once, read_index
 from distprop.data.encode import Encoder
 from distprop.data.encoding import Column, Encoding, Statistics, Target
 from distprop.data.open_source import files_of, open_source
@@ -58,6 +58,13 @@ def prepare(data: Data, seed: int, dtype: DataType, folder: Path | None = None) 
     base = folder or cache_folder("data")
     found, index = prepared_once(base, key, make)
     return _opened(found, json.dumps(index["encoding"]), index["arrays"])
+
+
+def find_prepared(key: str, folder: Path | None = None) -> Prepared | None:
+    """The data that have this name, wherever their sources are; None if they aren't here."""
+    found = (folder or cache_folder("data")) / key
+    index = read_index(found) if key else None
+    return _opened(found, json.dumps(index["encoding"]), index["arrays"]) if index else None
 
 
 def encode_file(

@@ -148,7 +148,7 @@ def run_ranks(
 def _hosts(hosts: Sequence[Host], interfaces: Sequence[str]) -> Iterator[Finding]:
     """Whether they can take part in a run that is started here."""
     try:
-        warnings = check_hosts(hosts, [], interfaces)
+        warnings = check_hosts(hosts, interfaces)
     except HostsError as error:
         for line in str(error).splitlines():
             text, _, cure = line.rpartition("; ")

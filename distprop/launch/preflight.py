@@ -4,21 +4,19 @@ All are asked at once, in the way in which mpirun would start its daemons there.
 """
 
 import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from shlex import join, quote
 
 from distprop.errors import DistpropError, UsageError
 from distprop.heartbeat.interfaces import own_addresses
 from distprop.launch.cores import available_cores
 from distprop.launch.hosts import Host
 from distprop.launch.mpi import find_mpi
-from distprop.launch.reach import Answer, ask, is_here
+from distprop.launch.reach import Answer, ask, is_here, module_command
 from distprop.paths import kernel_sources
 
 ANSWER_S = 25.0
@@ -33,30 +31,25 @@ class HostsError(UsageError):
 
 @dataclass(frozen=True)
 class Facts:
-    """What must be alike on all hosts, by name; which of the files that were asked for are not there; cores; and names
-    of network interfaces.
-    """
+    """What must be alike on all hosts, by name; cores; and names of network interfaces."""
 
     alike: dict[str, str]
-    missing: list[str]
     cores: int
     interfaces: list[str]
 
 
-def check_hosts(hosts: Sequence[Host], files: Sequence[Path], interfaces: Sequence[str] = ()) -> list[str]:
+def check_hosts(hosts: Sequence[Host], interfaces: Sequence[str] = ()) -> list[str]:
     """What is to be told of hosts that are slower than they might be.
 
-    Raises HostsError with a line for each problem, which names the host and the cure. Files and interfaces must be
-    there on each.
+    Raises HostsError with a line for each problem, which names the host and the cure. Interfaces must be there on each.
     """
     others = [host for host in hosts if not is_here(host.name)]
     if not others:
         return []
-    words = [sys.executable, "-m", "distprop.launch.preflight", *map(str, files)]
-    command = f"cd {quote(str(Path.cwd()))} && {join(words)}"
+    command = module_command("distprop.launch.preflight")
     with ThreadPoolExecutor(len(others)) as pool:
         answers = list(pool.map(lambda host: ask(host.name, command, ANSWER_S), others))
-    here = facts([])
+    here = facts()
     pairs = list(zip(others, answers, strict=True))
     problems = [f"{host.name}: {text}" for host, answer in pairs for text in _problems(answer, here, interfaces)]
     if problems:
@@ -68,7 +61,7 @@ def check_hosts(hosts: Sequence[Host], files: Sequence[Path], interfaces: Sequen
     ]
 
 
-def facts(files: Sequence[str]) -> Facts:
+def facts() -> Facts:
     """Of this host."""
     alike = {"Python": sys.version.split()[0], "the sources of the kernels": kernel_sources()[:16]}
     for package in PACKAGES:
@@ -80,8 +73,7 @@ def facts(files: Sequence[str]) -> Facts:
         alike["MPI"] = str(find_mpi().version)
     except DistpropError as error:
         alike["MPI"] = str(error)
-    missing = [file for file in files if not os.access(file, os.R_OK)]
-    return Facts(alike, missing, available_cores().budget, [*own_addresses()])
+    return Facts(alike, available_cores().budget, [*own_addresses()])
 
 
 def _facts(answer: Answer) -> Facts:
@@ -103,8 +95,6 @@ def _problems(answer: Answer, here: Facts, interfaces: Sequence[str]) -> Iterato
         for name, value in here.alike.items():
             if there.alike.get(name) != value:
                 yield f"{name} is {there.alike.get(name)}, here it is {value}; install the same there"
-        for file in there.missing:
-            yield f"can't read {file}; copy it there, or use a file system that all hosts share"
         for name in interfaces:
             if name not in there.interfaces:
                 yield (
@@ -114,4 +104,4 @@ def _problems(answer: Answer, here: Facts, interfaces: Sequence[str]) -> Iterato
 
 
 if __name__ == "__main__":
-    print(json.dumps(asdict(facts(sys.argv[1:]))))
+    print(json.dumps(asdict(facts())))

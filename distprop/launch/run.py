@@ -81,6 +81,7 @@ class Ranks:
     count: int
     limits: Limits
     addresses: tuple[str, ...] = ()  # of this host, for ranks on others
+    fetch: Callable[[], None] = lambda: None  # what ranks have written on hosts that don't share the run's folder
 
 
 def supervise(ranks: Ranks, run: RunDirectory, progress: Progress, stop: Stop) -> dict[str, Any]:
@@ -98,6 +99,8 @@ def supervise(ranks: Ranks, run: RunDirectory, progress: Progress, stop: Stop) -
             verdict = _wait(processes, run, progress, stop, listener, watch)
         finally:
             processes.end()
+    if stop.requests < 2:
+        ranks.fetch()
     status = _outcome(run, stop, processes.mpirun.returncode, verdict, watch)
     if verdict:  # ranks that were stopped went on to write their stacks, and the few steps that were left
         run.add_incident(verdict.kind, verdict.text, restarted=False)

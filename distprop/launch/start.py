@@ -1,6 +1,7 @@
 """Starts a run: reads the configuration, prepares the data, places the ranks, shows the result."""
 
 import json
+import math
 import os
 import shutil
 import sys
@@ -12,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distprop.environment import LAUNCHED, WATCHER
+from distprop.environment import LAUNCHED, PREPARED, WATCHER
 from distprop.errors import Interrupted, ReplayError, UsageError
 from distprop.heartbeat.interfaces import addresses, check_interfaces, parse_interfaces
 from distprop.heartbeat.watch import Limits
@@ -20,6 +21,7 @@ from distprop.launch.command import RANK_VARIABLES, Command, mpirun_command
 from distprop.launch.cores import available_cores
 from distprop.launch.hosts import Host, Place, parse_hostfile, parse_hosts
 from distprop.launch.machine import allocated_nodes, allocated_slots, this_machine
+from distprop.launch.mirror import Needs, supply
 from distprop.launch.mpi import find_mpi
 from distprop.launch.networks import networks
 from distprop.launch.preflight import HostsError, check_hosts
@@ -36,6 +38,7 @@ from distprop.launch.run import (
     stoppable,
     supervise,
 )  # fmt: skip
+from distprop.paths import cache_variables
 from distprop.replay import compare, replay_object, table, window_of
 from distprop.report import COMPILING, counted, duration, tell
 from distprop.run_directory import RunDirectory, next_free
@@ -111,7 +114,8 @@ def replay(folder: Path, steps: tuple[int, int], place: Place, *, as_json: bool)
         window.write(again.path)
         write_config(replace(config, training=replace(config.training, timeline=None)), again.config)
         _compile(again, place, config, prepared, stop, progress.note)
-        supervise(ranks_of(place, again.path, Limits.of(config.launch), "replay"), again, progress, stop)
+        needs = Needs(run, again.path.name, window.first, prepared.folder, _data_files(config))
+        supervise(_supplied(needs, place, config, stop, progress, "replay"), again, progress, stop)
         found = compare(window, again)
     print(json.dumps(replay_object(window, found)) if as_json else table(found))
     different = [one for one in found if not one.same]
@@ -155,19 +159,25 @@ def prepare_data(config: "Config") -> "Prepared":
 def _launch(run: RunDirectory, place: Place, config: "Config", prepared: "Prepared") -> int:
     began = time.monotonic()
     assert place.ranks is not None and place.max_restarts is not None
-    limits = Limits.of(config.launch)
+    needs = Needs(run, "", math.inf, prepared.folder, _data_files(config))
     find_mpi()  # if there is none, this is the time to say so
     _warn_if_crowded(place)
     tell(f"{run.path}: {counted(place.ranks, 'rank')}")
     with run.held(), stop_requests() as stop:
-        for warning in check_hosts(place.hosts, [run.config.resolve(), *_data_files(config)], place.interfaces):
+        for warning in check_hosts(place.hosts, place.interfaces):
             tell(f"warning: {warning}", sys.stderr)
         _compile(run, place, config, prepared, stop, tell)
         with Progress() as progress:
-            status = run_to_end(
-                lambda again: ranks_of(_left_of(place, progress) if again else place, run.path, limits),
-                run, progress, stop, place.max_restarts,
-            )  # fmt: skip
+
+            def ranks(again: bool) -> Ranks:
+                if not again:
+                    return _supplied(needs, place, config, stop, progress)
+                try:
+                    return _supplied(needs, _left_of(place, progress), config, stop, progress)
+                except HostsError as error:
+                    raise RunFailedError(str(error), kind="unreachable", may_pass=True) from None
+
+            status = run_to_end(ranks, run, progress, stop, place.max_restarts)
     progress.note(summary(run, status, time.monotonic() - began))
     return 0
 
@@ -182,10 +192,19 @@ def _compile(
 
 
 def _data_files(config: "Config") -> list[Path]:
-    """The files that every host reads for itself, unless they share a cache."""
+    """The files of which data are prepared."""
     sources = [source for source in (config.data.train, config.data.validation) if source is not None]
     names = [[source] if isinstance(source, str) else [*vars(source).values()] for source in sources]
     return [Path(name) for of_source in names for name in of_source if name is not None]
+
+
+def _supplied(needs: Needs, place: Place, config: "Config", stop: Stop, progress: Progress, *what: str) -> Ranks:
+    """What starts the ranks, when all that they read is on their hosts. HostsError if that can't be."""
+    limits = Limits.of(config.launch)
+    copies = supply(needs, place.hosts, progress.note, max(limits.compile_s, limits.save_s), stop)
+    ordered = replace(place, hosts=tuple(sorted(place.hosts, key=lambda host: host in copies.hosts)))
+    ranks = ranks_of(ordered, needs.folder.path, limits, *what, prepared=needs.data.name)
+    return replace(ranks, fetch=copies.fetch)
 
 
 def _left_of(place: Place, progress: Progress) -> Place:
@@ -254,12 +273,13 @@ def _slots(hosts: tuple[Host, ...]) -> int:
     return Place(None, hosts).slots or allocated_slots(os.environ) or available_cores().budget
 
 
-def ranks_of(place: Place, folder: Path, limits: Limits, *what: str) -> Ranks:
-    """What starts the ranks of the run in `folder`."""
+def ranks_of(place: Place, folder: Path, limits: Limits, *what: str, prepared: str = "") -> Ranks:
+    """What starts the ranks of the run in `folder`. prepared: the name of its data in the cache."""
     assert place.ranks is not None
+    variables = ({PREPARED: prepared} if prepared else {}) | (cache_variables() if place.hosts else {})
 
     def command(watcher: str) -> Command:
-        return _mpirun(place, [*WORKER, str(folder.resolve()), *what], {WATCHER: watcher})
+        return _mpirun(place, [*WORKER, str(folder.resolve()), *what], variables | {WATCHER: watcher})
 
     here = addresses([host.name for host in place.hosts], place.interfaces) if _several_hosts(place) else []
     return Ranks(command, place.ranks, limits, tuple(here))

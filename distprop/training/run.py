@@ -13,7 +13,7 @@ from distprop.config.run import Config
 from distprop.data.dataset import Dataset
 from distprop.data.encoding import Encoding
 from distprop.data.fit import check_values
-from distprop.data.prepare import prepare
+from distprop.data.prepare import find_prepared, prepare
 from distprop.errors import CheckpointError, Interrupted, NonFiniteError
 from distprop.kernels.jit import kernel_cache
 from distprop.manifest import sum_of
@@ -34,9 +34,12 @@ class Material:
     digest: str
 
 
-def prepared_material(config: Config) -> Material:
-    """The data that a resolved configuration names, prepared if they aren't yet. Raises DataError."""
-    prepared = prepare(config.data, config.seed, config.dtype)
+def prepared_material(config: Config, key: str = "") -> Material:
+    """The data that a resolved configuration names, prepared if they aren't yet. Raises DataError.
+
+    key: the name of these data, if somebody has prepared them; the sources need not be here then.
+    """
+    prepared = find_prepared(key) or prepare(config.data, config.seed, config.dtype)
     check_values(config.data, prepared, config.network.loss)
     validation = Dataset.open(prepared.validation) if prepared.validation else None
     return Material(Dataset.open(prepared.training), validation, prepared.encoding, prepared.digest)

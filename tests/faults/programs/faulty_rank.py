@@ -103,13 +103,19 @@ def crash(training):
     ctypes.string_at(0)
 
 
+def fail(training):
+    """An error of the program."""
+    raise ValueError("this rank fails")
+
+
 def flip(training):
     """A bit of this rank's copy of the parameters."""
     training.model.params.view(np.uint8)[0] ^= 1
 
 
 FAULTS = {
-    one.__name__: one for one in (stop, loop, loop_in_c, sleep, read, skip, mis_size, slow, slow_disk, crash, flip)
+    one.__name__: one
+    for one in (stop, loop, loop_in_c, sleep, read, skip, mis_size, slow, slow_disk, crash, fail, flip)
 }
 
 
