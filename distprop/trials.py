@@ -1,6 +1,7 @@
 """Ranks that try how long steps take: python -m distprop.trials ORDER ANSWER, under an mpirun.
 
-ORDER is a JSON object that rank 0 reads: "config", the text of a configuration; "layouts", what to try, see `Layout`.
+ORDER is a JSON object that rank 0 reads: "config", the text of a configuration; "data", the name of its prepared data;
+"layouts", what to try, see `Layout`.
 ANSWER gets a JSON object: "machines", how many ranks there are on each host; "speeds", as comm/speed.py finds them;
 "process_bytes", the memory of a rank before it trains; "trials", for each layout a list of what its ranks found.
 """
@@ -41,7 +42,7 @@ def main(order: str, answer: str) -> None:
     comm = Mpi()
     told = json.loads(comm.broadcast(Path(order).read_text() if comm.rank == 0 else ""))
     config = _config(told["config"])
-    material = prepared_material(config)
+    material = prepared_material(config, told["data"])
     compile_kernels(config, material, comm, lambda: None)
     speeds, process_bytes = [speed._asdict() for speed in measure(comm)], psutil.Process().memory_info().rss
     layouts = [Layout(*layout) for layout in told["layouts"]]

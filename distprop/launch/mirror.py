@@ -73,6 +73,10 @@ class Copies:
     token: str
     hosts: tuple[Host, ...]
 
+    def after_others(self, hosts: Sequence[Host]) -> tuple[Host, ...]:
+        """These hosts, with those behind that have copies: rank 0 writes into the run itself."""
+        return tuple(sorted(hosts, key=lambda host: host in self.hosts))
+
     def fetch(self) -> None:
         """Add logs and failures to the run's, and have the copies removed. Hosts that don't answer are left alone."""
         words = [str(self.needs.root.path.resolve()), str(self.needs.folder.path.resolve()), self.token]

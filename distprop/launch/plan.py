@@ -5,6 +5,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -14,9 +15,13 @@ from distprop.heartbeat.interfaces import check_interfaces
 from distprop.launch.cores import available_cores
 from distprop.launch.doctor import run_ranks
 from distprop.launch.hosts import Host
+from distprop.launch.mirror import Needs, supply
+from distprop.launch.preflight import check_hosts
+from distprop.launch.run import Stop
 from distprop.launch.scaling import Link, Prediction, predict
-from distprop.launch.start import prepare_data
-from distprop.report import counted, size
+from distprop.launch.start import data_files, prepare_data
+from distprop.report import counted, size, tell
+from distprop.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     from distprop.config.run import Config
@@ -66,20 +71,30 @@ class Row:
 
 def plan(config: Path, overrides: Sequence[str], question: Question, *, as_json: bool = False) -> int:
     """Print what a step takes on so many ranks; return the exit code."""
-    from distprop.config import load_config, located, resolve, to_toml
+    from distprop.config import load_config, located, resolve, write_config
 
     resolved = resolve(load_config(config, overrides), config.parent)
     if resolved.training.exchange != "ordered":
         raise UsageError('distprop plan knows training.exchange = "ordered" only; leave the other one out')
     with located(config, overrides):
-        prepare_data(resolved)
+        prepared = prepare_data(resolved)
     if question.interfaces and not question.hosts:
         raise UsageError("distprop plan: --interface is about messages between hosts; give --hosts too")
     check_interfaces(question.interfaces)
     slots = [host.slots for host in question.hosts] or [question.ranks_per_host or available_cores().budget]
     here = slots if question.hosts else [min(slots[0], available_cores().budget)]
     layouts = list(_layouts(question, slots, resolved))
-    found = _tried(to_toml(resolved), layouts, question, here)
+    for warning in check_hosts(question.hosts, question.interfaces):
+        tell(f"warning: {warning}", sys.stderr)
+    with tempfile.TemporaryDirectory() as folder:
+        run = RunDirectory(Path(folder))
+        write_config(resolved, run.config)
+        needs = Needs(run, "", 0, prepared.folder, data_files(resolved))
+        copies = supply(needs, question.hosts, partial(tell, stream=sys.stderr), LIMIT_S, Stop())
+        try:
+            found = _tried(needs, layouts, question, copies.after_others(question.hosts), here)
+        finally:
+            copies.fetch()
     link, measured = _link(question, found), bool(_between(found))
     rows = list(_rows(layouts, found, link))
     if as_json:
@@ -107,18 +122,19 @@ def _machines(ranks: int, slots: Sequence[int]) -> tuple[int, ...]:
     return tuple(machines)
 
 
-def _tried(config: str, layouts: Sequence[Layout], question: Question, here: Sequence[int]) -> dict[str, Any]:
+def _tried(
+    needs: Needs, layouts: Sequence[Layout], question: Question, hosts: Sequence[Host], here: Sequence[int]
+) -> dict[str, Any]:
     """What the ranks found that can be started here."""
     tried = [(machines, shards, False) for machines, shards in layouts]
     tried += [(machines, shards, True) for machines, shards in layouts if _fits(machines, here)]
-    with tempfile.TemporaryDirectory() as folder:
-        order, answer = Path(folder) / "order.json", Path(folder) / "answer.json"
-        order.write_text(json.dumps({"config": config, "layouts": tried}))
-        program = [sys.executable, "-m", "distprop.trials", str(order), str(answer)]
-        problem = run_ranks(program, sum(here), question.hosts, question.interfaces, LIMIT_S)
-        if problem:
-            raise UsageError(f"distprop plan: {problem.fact}; {problem.cure}")
-        found: dict[str, Any] = json.loads(answer.read_text())
+    order, answer = needs.root.path / "order.json", needs.root.path / "answer.json"
+    order.write_text(json.dumps({"config": needs.root.config.read_text(), "data": needs.data.name, "layouts": tried}))
+    program = [sys.executable, "-m", "distprop.trials", str(order), str(answer)]
+    problem = run_ranks(program, sum(here), hosts, question.interfaces, LIMIT_S)
+    if problem:
+        raise UsageError(f"distprop plan: {problem.fact}; {problem.cure}")
+    found: dict[str, Any] = json.loads(answer.read_text())
     ways = [(tuple(machines), real) for machines, _, real in tried]
     return found | {"trials": dict(zip(ways, found["trials"], strict=True))}
 

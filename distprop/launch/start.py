@@ -114,7 +114,7 @@ def replay(folder: Path, steps: tuple[int, int], place: Place, *, as_json: bool)
         window.write(again.path)
         write_config(replace(config, training=replace(config.training, timeline=None)), again.config)
         _compile(again, place, config, prepared, stop, progress.note)
-        needs = Needs(run, again.path.name, window.first, prepared.folder, _data_files(config))
+        needs = Needs(run, again.path.name, window.first, prepared.folder, data_files(config))
         supervise(_supplied(needs, place, config, stop, progress, "replay"), again, progress, stop)
         found = compare(window, again)
     print(json.dumps(replay_object(window, found)) if as_json else table(found))
@@ -159,7 +159,7 @@ def prepare_data(config: "Config") -> "Prepared":
 def _launch(run: RunDirectory, place: Place, config: "Config", prepared: "Prepared") -> int:
     began = time.monotonic()
     assert place.ranks is not None and place.max_restarts is not None
-    needs = Needs(run, "", math.inf, prepared.folder, _data_files(config))
+    needs = Needs(run, "", math.inf, prepared.folder, data_files(config))
     find_mpi()  # if there is none, this is the time to say so
     _warn_if_crowded(place)
     tell(f"{run.path}: {counted(place.ranks, 'rank')}")
@@ -191,7 +191,7 @@ def _compile(
         finish(compiling_command(place, run.path), run, processes, stop, Limits.of(config.launch).compile_s)
 
 
-def _data_files(config: "Config") -> list[Path]:
+def data_files(config: "Config") -> list[Path]:
     """The files of which data are prepared."""
     sources = [source for source in (config.data.train, config.data.validation) if source is not None]
     names = [[source] if isinstance(source, str) else [*vars(source).values()] for source in sources]
@@ -202,8 +202,8 @@ def _supplied(needs: Needs, place: Place, config: "Config", stop: Stop, progress
     """What starts the ranks, when all that they read is on their hosts. HostsError if that can't be."""
     limits = Limits.of(config.launch)
     copies = supply(needs, place.hosts, progress.note, max(limits.compile_s, limits.save_s), stop)
-    ordered = replace(place, hosts=tuple(sorted(place.hosts, key=lambda host: host in copies.hosts)))
-    ranks = ranks_of(ordered, needs.folder.path, limits, *what, prepared=needs.data.name)
+    place = replace(place, hosts=copies.after_others(place.hosts))
+    ranks = ranks_of(place, needs.folder.path, limits, *what, prepared=needs.data.name)
     return replace(ranks, fetch=copies.fetch)
 
 
