@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import TypeAlias
 
 from distprop.errors import DistpropError
-from distprop.heartbeat.interfaces import addresses, check_interfaces, own_addresses
+from distprop.heartbeat.interfaces import addresses, own_addresses
 from distprop.launch.command import mpirun_command
 from distprop.launch.cores import available_cores
 from distprop.launch.hosts import Host
 from distprop.launch.machine import this_machine
 from distprop.launch.mpi import find_mpi, library_version
-from distprop.launch.networks import networks
+from distprop.launch.networks import check_networks, networks
 from distprop.launch.preflight import HostsError, check_hosts
 from distprop.launch.processes import start_processes
 from distprop.paths import cache_folder
@@ -162,7 +162,7 @@ def _hosts(hosts: Sequence[Host], interfaces: Sequence[str]) -> Iterator[Finding
 
 def _networks(hosts: Sequence[Host], interfaces: Sequence[str]) -> Iterator[Finding]:
     """By which of this host's networks others are to reach it."""
-    check_interfaces(interfaces)
+    check_networks(find_mpi(), interfaces)
     taken = addresses([host.name for host in hosts], interfaces)
     there = {f"{name} ({' '.join(every)})": set(every) <= set(taken) for name, every in own_addresses().items()}
     used, unused = ([text for text, is_used in there.items() if is_used is wanted] for wanted in (True, False))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from distprop.errors import UsageError
-from distprop.heartbeat.interfaces import inner_networks
+from distprop.heartbeat.interfaces import check_interfaces, inner_networks
 from distprop.launch.hosts import Host
 from distprop.launch.mpi import Mpi
 
@@ -26,12 +26,17 @@ class Networks:
     variables: dict[str, str] = field(default_factory=dict)
 
 
-def networks(mpi: Mpi, hosts: Sequence[Host], names: Sequence[str]) -> Networks:
-    """names: of the interfaces to use. What the user has told MPI itself stays so; UsageError if both say something."""
+def check_networks(mpi: Mpi, names: Sequence[str]) -> None:
+    """UsageError for interfaces that this host doesn't have, or if the user has told MPI itself what to use."""
+    check_interfaces(names)
     told = next(_told(mpi), None)
     if told and names:
         raise UsageError(f"--interface {','.join(names)}: MPI is told which networks to use by {told} too; give one")
-    if told:
+
+
+def networks(mpi: Mpi, hosts: Sequence[Host], names: Sequence[str]) -> Networks:
+    """names: of the interfaces to use, which have been checked. What the user has told MPI itself stays so."""
+    if any(_told(mpi)):
         return Networks()
     if mpi.version.kind == "Open MPI":
         return open_mpi(mpi, names, inner_networks(host.name for host in hosts))

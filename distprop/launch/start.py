@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from distprop.environment import LAUNCHED, PREPARED, WATCHER
 from distprop.errors import Interrupted, ReplayError, UsageError
-from distprop.heartbeat.interfaces import addresses, check_interfaces, parse_interfaces
+from distprop.heartbeat.interfaces import addresses, parse_interfaces
 from distprop.heartbeat.watch import Limits
 from distprop.launch.command import RANK_VARIABLES, Command, mpirun_command
 from distprop.launch.cores import available_cores
@@ -23,7 +23,7 @@ from distprop.launch.hosts import Host, Place, parse_hostfile, parse_hosts
 from distprop.launch.machine import allocated_nodes, allocated_slots, this_machine
 from distprop.launch.mirror import Needs, supply
 from distprop.launch.mpi import find_mpi
-from distprop.launch.networks import networks
+from distprop.launch.networks import check_networks, networks
 from distprop.launch.preflight import HostsError, check_hosts
 from distprop.launch.progress import Progress, Quiet
 from distprop.launch.reach import answering
@@ -237,10 +237,10 @@ def _compiled(place: Place, config: "Config", prepared: "Prepared") -> bool:
 
 
 def checked(place: Place, config: "Config") -> Place:
-    """The whole place; UsageError for interfaces that aren't there, or that were asked for and nothing would use."""
+    """The whole place; UsageError for interfaces that can't be used, or that were asked for and nothing would use."""
     whole = complete(place, config)
-    if _several_hosts(whole):
-        check_interfaces(whole.interfaces)
+    if _several_hosts(whole) and whole.interfaces:
+        check_networks(find_mpi(), whole.interfaces)
     elif place.interfaces:
         raise UsageError("--interface is about messages between hosts, and all ranks are on this one; leave it out")
     return whole
