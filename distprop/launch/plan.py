@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from distprop.errors import UsageError
-from distprop.heartbeat.interfaces import check_interfaces
 from distprop.launch.cores import available_cores
 from distprop.launch.doctor import run_ranks
 from distprop.launch.hosts import Host
 from distprop.launch.mirror import Needs, supply
+from distprop.launch.mpi import find_mpi
+from distprop.launch.networks import check_networks
 from distprop.launch.preflight import check_hosts
 from distprop.launch.run import Stop
 from distprop.launch.scaling import Link, Prediction, predict
@@ -80,7 +81,8 @@ def plan(config: Path, overrides: Sequence[str], question: Question, *, as_json:
         prepared = prepare_data(resolved)
     if question.interfaces and not question.hosts:
         raise UsageError("distprop plan: --interface is about messages between hosts; give --hosts too")
-    check_interfaces(question.interfaces)
+    if question.interfaces:
+        check_networks(find_mpi(), question.interfaces)
     slots = [host.slots for host in question.hosts] or [question.ranks_per_host or available_cores().budget]
     here = slots if question.hosts else [min(slots[0], available_cores().budget)]
     layouts = list(_layouts(question, slots, resolved))
