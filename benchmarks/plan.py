@@ -28,7 +28,7 @@ from distprop.run_directory import RunDirectory
 HERE = (("64-32-10", 64), ("784-256-128-10", 64), ("28-300-300-300-2", 256))
 BETWEEN = (("784-256-128-10", 192), ("784-1024-1024-10", 192))
 HOSTS = 3
-MINIBATCHES = 16  # in an epoch
+MINIBATCHES = 200  # in an epoch
 TRAINING_S = 4.0
 CONFIG = """
 [data.train]
