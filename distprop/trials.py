@@ -9,7 +9,7 @@ ANSWER gets a JSON object: "machines", how many ranks there are on each host; "s
 import json
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +26,9 @@ from distprop.environment import die_with_parent
 from distprop.training.run import Material, compile_kernels, prepared_material
 from distprop.training.timeline import gather_texts
 from distprop.training.trial import trial
+
+
+ROUNDS = 2  # the faster one counts: what disturbs a machine lasts longer than a trial
 
 
 class Layout(NamedTuple):
@@ -46,7 +49,8 @@ def main(order: str, answer: str) -> None:
     compile_kernels(config, material, comm, lambda: None)
     speeds, process_bytes = [speed._asdict() for speed in measure(comm)], psutil.Process().memory_info().rss
     layouts = [Layout(*layout) for layout in told["layouts"]]
-    found = [_try(layout, config, material, comm) for layout in layouts]
+    rounds = [[_try(layout, config, material, comm) for layout in layouts] for _ in range(ROUNDS)]
+    found = [min(of_layout, key=_slowest_s) for of_layout in zip(*rounds, strict=True)]
     if comm.rank == 0:
         told = {"machines": comm.machines, "speeds": speeds, "process_bytes": process_bytes, "trials": found}
         Path(answer).write_text(json.dumps(told))
@@ -76,6 +80,10 @@ def _try(layout: Layout, config: Config, material: Material, comm: Mpi) -> list[
     wait_quietly()
     texts = gather_texts(comm, json.dumps(asdict(found)) if found else "")
     return [json.loads(text) for text in texts if text]
+
+
+def _slowest_s(ranks: Sequence[Mapping[str, Any]]) -> float:
+    return max(one["step_s"] for one in ranks)
 
 
 def _active(layout: Layout, comm: Mpi) -> Iterator[int]:

@@ -17,7 +17,7 @@ from distprop.kernels.tape import COMPILE_AFTER
 from distprop.training.loop import Silent, Training
 from distprop.training.run import Material
 
-ENOUGH_S, MOST_S = 0.3, 1.0  # of steps as they are when all is compiled, and of all steps
+ENOUGH_S, MOST_S = 0.2, 0.7  # of steps as they are when all is compiled, and of all steps
 LEAST_STEPS = 5
 RUN_S = 0.02  # of some steps without looking round
 
