@@ -27,7 +27,6 @@ from distprop.training.run import Material, compile_kernels, prepared_material
 from distprop.training.timeline import gather_texts
 from distprop.training.trial import trial
 
-
 ROUNDS = 2  # the faster one counts: what disturbs a machine lasts longer than a trial
 
 
@@ -82,7 +81,7 @@ def _try(layout: Layout, config: Config, material: Material, comm: Mpi) -> list[
     return [json.loads(text) for text in texts if text]
 
 
-def _slowest_s(ranks: Sequence[Mapping[str, Any]]) -> float:
+def _slowest_s(ranks: Sequence[Mapping[str, float]]) -> float:
     return max(one["step_s"] for one in ranks)
 
 
