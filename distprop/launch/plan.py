@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 USUAL = Link(latency_s=30e-6, each_s=3e-6, bytes_per_s=1.15e9)  # of a 10 Gbit/s network, if nothing else is known
 WORTH = 0.5  # the efficiency down to which more ranks are recommended
 LIMIT_S = 600.0
+MOST_CORRECTION = 4.0  # of the model, by what was measured with fewer hosts
 HEAD = ("ranks", "hosts", "step", "", "waiting", "samples/s", "speedup", "efficiency", "memory/host")
 
 Layout: TypeAlias = tuple[tuple[int, ...], int]  # the ranks of each host, and training.shards
@@ -83,6 +84,9 @@ def plan(config: Path, overrides: Sequence[str], question: Question, *, as_json:
         raise UsageError("distprop plan: --interface is about messages between hosts; give --hosts too")
     if question.interfaces:
         check_networks(find_mpi(), question.interfaces)
+    if question.first > resolved.training.batch_size:
+        samples = counted(resolved.training.batch_size, "sample")
+        raise UsageError(f"--ranks: a minibatch has {samples} (training.batch_size), for no more ranks than these")
     slots = [host.slots for host in question.hosts] or [question.ranks_per_host or available_cores().budget]
     here = slots if question.hosts else [min(slots[0], available_cores().budget)]
     layouts = list(_layouts(question, slots, resolved))
@@ -129,7 +133,8 @@ def _tried(
 ) -> dict[str, Any]:
     """What the ranks found that can be started here."""
     tried = [(machines, shards, False) for machines, shards in layouts]
-    tried += [(machines, shards, True) for machines, shards in layouts if _fits(machines, here)]
+    mostly = 1 if question.latency_s or question.bytes_per_s else len(here)  # hosts, whose link is the one in question
+    tried += [(machines, shards, True) for machines, shards in layouts if _fits(machines, here[:mostly])]
     order, answer = needs.root.path / "order.json", needs.root.path / "answer.json"
     order.write_text(json.dumps({"config": needs.root.config.read_text(), "data": needs.data.name, "layouts": tried}))
     program = [sys.executable, "-m", "distprop.trials", str(order), str(answer)]
@@ -162,7 +167,7 @@ def _link(question: Question, found: Mapping[str, Any]) -> Link:
 
 
 def _rows(layouts: Sequence[Layout], found: Mapping[str, Any], link: Link) -> Iterator[Row]:
-    trials, alone_s = found["trials"], None
+    trials, alone_s, correction = found["trials"], None, 1.0
     syncs = {1: 0.0}  # by the ranks of a host
     for machines, shards in layouts:
         stood_in, real = trials[machines, False], trials.get((machines, True))
@@ -170,7 +175,10 @@ def _rows(layouts: Sequence[Layout], found: Mapping[str, Any], link: Link) -> It
         if measured_s and len(machines) == 1:
             syncs[machines[0]] = max(measured_s - max(one["step_s"] for one in stood_in), 0.0)
         sync_s = syncs[max(count for count in syncs if count <= max(machines))]
-        predicted = predict(machines, stood_in, link, sync_s, found["process_bytes"])
+        predicted = predict(machines, stood_in, link, sync_s, found["process_bytes"], correction)
+        if measured_s and predicted.waiting_s > 0:
+            missed = (measured_s - predicted.compute_s) / predicted.waiting_s
+            correction = min(max(correction * missed, 1 / MOST_CORRECTION), MOST_CORRECTION)
         alone_s = alone_s or measured_s or predicted.step_s
         yield Row(predicted, shards, measured_s, alone_s)
 

@@ -46,13 +46,22 @@ class Prediction:
 
 
 def predict(
-    machines: Sequence[int], trials: Sequence[dict[str, Any]], link: Link, sync_s: float, process_bytes: float
+    machines: Sequence[int],
+    trials: Sequence[dict[str, Any]],
+    link: Link,
+    sync_s: float,
+    process_bytes: float,
+    correction: float = 1.0,
 ) -> Prediction:
-    """trials: of ranks that stood in, see training/trial.py. sync_s: what a step's barriers on a host take."""
+    """trials: of ranks that stood in, see training/trial.py. sync_s: what a step's barriers on a host take.
+
+    correction: by which the time is multiplied that messages add.
+    """
     slowest = max(trials, key=lambda one: one["step_s"])
     here = max(machines)
     compute_s = slowest["step_s"] + sync_s
-    step_s = _walk(slowest, len(machines), here, link) + sync_s if len(machines) > 1 else compute_s
+    walked_s = _walk(slowest, len(machines), here, link) + sync_s if len(machines) > 1 else compute_s
+    step_s = compute_s + correction * max(walked_s - compute_s, 0.0)
     memory = here * (process_bytes + slowest["private_bytes"]) + slowest["shared_bytes"]
     return Prediction(tuple(machines), step_s, compute_s, memory)
 

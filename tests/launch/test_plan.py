@@ -62,6 +62,7 @@ def test_a_plan_recommends_and_warns(config, distprop):
     [
         (["--ranks", "4:2"], "not a range"),
         (["--ranks", "none"], "not a whole number"),
+        (["--ranks", "25:30"], "a minibatch has 24 samples"),
         (["--latency-us", "0"], "not a number above 0"),
         (["--bandwidth-gbit", "fast"], "not a number above 0"),
         (["--hosts", "a:1", "--ranks-per-host", "2"], "not allowed with"),

@@ -118,6 +118,11 @@ def test_messages_travel_while_the_rank_computes(travels_s, step_s):
     assert found.waiting_s == pytest.approx(step_s + waits_s - 0.01)
 
 
+def test_what_messages_add_is_corrected():
+    parts = {"pieces": (0.01, 0.0), "marks": ((0, True), (0, False)), "volumes": ((1, 20_000),)}
+    assert predict([1, 1], [trial(**parts)], Link(0, 0, 1e6), 0.0, 0, 0.5).step_s == pytest.approx(0.01 + 0.5 * 0.0205)
+
+
 def test_what_leaves_a_host_shares_its_link():
     parts = {
         "pieces": (0.0, 0.0, 0.0, 0.0),
