@@ -13,7 +13,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 def preempt(paced, run_command, seed):
     """Stop a run at a random moment, once or twice, and resume it. Returns the exit codes."""
     draw = random.Random(seed)
-    name, codes = f"stop-{seed}", []
+    name, codes, stopped = f"stop-{seed}", [], None
     command = paced.command("train", "paced.toml", "-n", str(draw.choice([1, 2, 3])), "--run", name)
     run = paced.run(name)
     for _ in range(draw.choice([1, 2])):
@@ -27,7 +27,7 @@ def preempt(paced, run_command, seed):
         if launcher.returncode == 0:
             break
         if launcher.returncode in (-number, 130):  # not yet listening: nothing had begun
-            assert not run.config.exists() or run.read_status() is None, output + errors
+            assert (run.read_status() if run.config.exists() else None) == stopped, output + errors
         else:
             assert launcher.returncode == 75, output + errors
             assert "Traceback" not in errors and ("continue with" in errors or "the same command" in errors)
