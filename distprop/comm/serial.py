@@ -11,7 +11,7 @@ from distprop.comm.communicator import Array, Message, Traffic
 class Serial:
     rank = 0
     size = 1
-    machines = (1,)
+    machines: tuple[int, ...] = (1,)
     shares_memory = True
 
     def shared_zeros(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from distprop.comm.communicator import Array, Message
+from distprop.comm.serial import Serial
 
 AGREE = -1  # in a mark: the small message of all to all
 
@@ -23,7 +24,7 @@ class Mark(NamedTuple):
     seconds: float
 
 
-class StandIn:
+class StandIn(Serial):
     """marks: in the order of time. traffics: how many there are."""
 
     def __init__(self, rank: int, machines: Sequence[int]) -> None:
@@ -37,32 +38,14 @@ class StandIn:
         self.shared_bytes += zeros.nbytes
         return zeros
 
-    def arrivals(self) -> tuple[Array, int]:
-        return np.zeros(1, np.int64), 1
-
-    def barrier(self) -> None:
-        pass
-
-    def check(self) -> None:
-        pass
-
-    def broadcast(self, text: str) -> str:
-        return text
-
     def allgather(self, mine: Array, out: Array) -> None:
         self.agreed_bytes = mine.nbytes
         self.marks.append(Mark(AGREE, starts=False, seconds=time.perf_counter()))
         out[:] = mine.reshape(out[0].shape)
 
-    def allgather_slices(self, vector: Array, cuts: Sequence[int]) -> None:
-        pass
-
     def traffic(self, sends: Sequence[Message], receives: Sequence[Message]) -> "_Traffic":
         self.traffics += 1
         return _Traffic(self.traffics - 1, self.marks)
-
-    def allreduce(self, vector: Array) -> None:
-        self.marks.append(Mark(AGREE, starts=False, seconds=time.perf_counter()))
 
 
 class _Traffic:
