@@ -57,7 +57,8 @@ def compiled(folder: Path) -> dict[str, float]:
     return {str(file): file.stat().st_mtime for file in folder.rglob("*.nbc")}
 
 
-@pytest.mark.parametrize("ranks", [1, pytest.param(2, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("ranks", [1, 2])
 def test_all_that_ranks_call_is_compiled_before_they_start(config, distprop, run_command, tmp_path, ranks):
     cache = {"DISTPROP_CACHE": str(tmp_path / "cache")}
     first = distprop("train", config, "-n", str(ranks), environment=cache)

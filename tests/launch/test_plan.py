@@ -25,6 +25,7 @@ def config(tmp_path):
     return "net.toml"
 
 
+@pytest.mark.long
 def test_a_plan_has_a_row_for_each_number_of_ranks(config, distprop):
     done = distprop("plan", config, "--ranks", "2:64", "--ranks-per-host", "3", "--json")
     assert done.returncode == 0, done.stderr
