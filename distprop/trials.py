@@ -64,7 +64,7 @@ def _config(text: str) -> Config:
 
 
 def _try(layout: Layout, config: Config, material: Material, comm: Mpi) -> list[dict[str, Any]]:
-    """The trials of all ranks that take part, on rank 0: a collective."""
+    """The trials of those ranks that take part, on every rank: a collective."""
     config = replace(config, training=replace(config.training, shards=layout.shards))
     own = next((index for index, rank in enumerate(_active(layout, comm)) if rank == comm.rank), None)
     found = None
