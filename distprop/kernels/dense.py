@@ -14,6 +14,7 @@ from distprop.kernels.matmul import (
     IDENTITY,
     LEAKY_RELU,
     LEAKY_RELU_SLOPE,
+    LEVELS_IN_MEMORY,
     LOW_ROWS,
     MASKED_ROWS,
     MAX_ROWS,
@@ -22,15 +23,16 @@ from distprop.kernels.matmul import (
     RELU_SLOPE,
     THIN_ROWS,
     THIN_VECTORS,
-    TREE_LEVELS,
     TREE_ROWS,
     product_panel,
     product_tile,
     tree_panel,
     tree_tile,
 )
-from distprop.kernels.vectors import VECTOR_BYTES, copy_panels, transpose
+from distprop.kernels.vectors import VECTOR_BYTES, panel_copier, transpose
 from distprop.kernels.views import flat
+
+copy_panels, copy_tree_panels = panel_copier(), panel_copier(TREE_ROWS)
 
 FUSED = {"identity": IDENTITY, "relu": RELU, "leaky_relu": LEAKY_RELU}
 
@@ -52,10 +54,10 @@ def scratch_elements(rows: int, inputs: int, outputs: int, shards: int, dtype: n
     `shards` shards."""
     size = np.dtype(dtype).itemsize
     lanes, columns = VECTOR_BYTES // size, TILE_BYTES // size
-    groups = -(-shards // (1 << TREE_LEVELS))
-    stack = TREE_ROWS * lanes * max(groups - 1, 0).bit_length()
-    block = min(_block_columns(rows, lanes, size), -(-outputs // lanes) * lanes)
-    return 2 * columns + max(stack + rows * (STRIP_BYTES // size + block), columns * max(inputs, outputs + BLOCK_ROWS))
+    stack = TREE_ROWS * lanes * (LEVELS_IN_MEMORY + shards.bit_length())
+    block, strip = min(_block_columns(rows, lanes, size), -(-outputs // lanes) * lanes), STRIP_BYTES // size
+    panels = block // lanes * _panel(rows, lanes, lanes) + strip // TREE_ROWS * _panel(rows, TREE_ROWS, lanes)
+    return 2 * columns + max(stack + panels, columns * max(inputs, outputs + BLOCK_ROWS))
 
 
 def _block_columns(rows: int, lanes: int, size: int) -> int:
@@ -63,7 +65,13 @@ def _block_columns(rows: int, lanes: int, size: int) -> int:
     return max(1, BLOCK_BYTES // (max(rows, 1) * size * lanes)) * lanes
 
 
-_block_columns_inlined = pasted(_block_columns)
+def _panel(rows: int, width: int, lanes: int) -> int:
+    """Elements from one panel to the next: with a gap of a cache line, as the same rows of all panels would share their
+    place in the first cache if `rows` is a power of two."""
+    return rows * width + lanes
+
+
+_block_columns_inlined, _panel_inlined = pasted(_block_columns), pasted(_panel)
 
 
 @pasted
@@ -77,7 +85,9 @@ def _zeros_first(scratch):
 
 
 @pasted
-def _panel(c, at_c, ldc, start, at_start, start_row, a, at_a, a_row, b, at_b, b_k, rows, depth, width, epilogue, y):
+def _product_panel(
+    c, at_c, ldc, start, at_start, start_row, a, at_a, a_row, b, at_b, b_k, rows, depth, width, epilogue, y
+):
     """c (rows, width) = epilogue of a (rows, depth) b (depth, width) + start (rows, width), each flat from an offset.
 
     The rows of c and y are ldc apart, those of the others start_row, a_row, b_k.
@@ -118,10 +128,12 @@ def _product(y, x, w, start, start_step, epilogue, scratch):
         for j in range(0, outputs, columns):
             width, b, at_b, b_k = min(columns, outputs - j), w, k * outputs + j, outputs
             if copies:
-                copy_panels(scratch, 0, w, at_b, outputs, depth, width)
+                copy_panels(scratch, 0, 0, w, at_b, outputs, depth, width)
                 b, at_b, b_k = scratch, 0, columns
             first, at_first, first_row = (start, j * start_step, 0) if k == 0 else (y, j, outputs)
-            _panel(y, j, outputs, first, at_first, first_row, x, k, inputs, b, at_b, b_k, rows, depth, width, f, y)
+            _product_panel(
+                y, j, outputs, first, at_first, first_row, x, k, inputs, b, at_b, b_k, rows, depth, width, f, y
+            )
 
 
 @kernel
@@ -147,19 +159,22 @@ def _tree_products(dw, x, d, bounds, scratch):
     block = _block_columns_inlined(rows, lanes, dw.itemsize)
     copies_d = inputs >= WORTH_COPYING or outputs % lanes != 0  # a tile reads whole vectors
     strip = STRIP_BYTES // dw.itemsize
-    x_copy, d_copy = scratch[: rows * strip], scratch[rows * strip :]
-    stack, at_x = d_copy[rows * min(block, -(-outputs // lanes) * lanes) :], -first * lanes
+    x_panel, d_panel = _panel_inlined(rows, TREE_ROWS, lanes), _panel_inlined(rows, lanes, lanes)
+    d_copy = scratch[strip // TREE_ROWS * x_panel :]
+    stack = d_copy[min(block, -(-outputs // lanes) * lanes) // lanes * d_panel :]
     for begin in range(0, outputs, block):  # so much of d stays in the second cache
         end = min(begin + block, outputs)
         if copies_d:
-            copy_panels(d_copy, 0, d, first * outputs + begin, outputs, rows, end - begin)
+            copy_panels(d_copy, 0, d_panel, d, first * outputs + begin, outputs, rows, end - begin)
         for i in range(0, inputs, strip):
             height = min(strip, inputs - i)
-            copy_panels(x_copy, 0, x, first * inputs + i, inputs, rows, height)
+            copy_tree_panels(scratch, 0, x_panel, x, first * inputs + i, inputs, rows, height)
             for j in range(begin, end, lanes):
-                b, at_b, b_k = (d_copy, (j - begin) * rows + at_x, lanes) if copies_d else (d, j, outputs)
+                b, at_b, b_k = d, j, outputs
+                if copies_d:
+                    b, at_b, b_k = d_copy, (j - begin) // lanes * d_panel - first * lanes, lanes
                 tree_panel(
-                    dw, i * outputs + j, height, outputs, x_copy, at_x, rows * lanes,
+                    dw, i * outputs + j, height, outputs, scratch, -first * TREE_ROWS, x_panel,
                     b, at_b, b_k, bounds, 0, shards, stack, 0, min(lanes, end - j),
                 )  # fmt: skip
 
@@ -225,7 +240,7 @@ def _input_by_transposed_weights(dx, d, w, epilogue, y, zeros, panel, rows, inpu
     for j in range(0, inputs, columns):
         width = min(columns, inputs - j)
         transpose(panel, 0, columns, w, j * outputs, outputs, width, outputs)
-        _panel(dx, j, inputs, zeros, 0, 0, d, 0, outputs, panel, 0, columns, rows, outputs, width, epilogue, y)
+        _product_panel(dx, j, inputs, zeros, 0, 0, d, 0, outputs, panel, 0, columns, rows, outputs, width, epilogue, y)
 
 
 @pasted
@@ -238,7 +253,7 @@ def _input_by_transposed_samples(dx, d, w, zeros, scratch, rows, inputs, outputs
         transpose(panel, 0, columns, d, n * outputs, outputs, width, outputs)
         for i in range(0, inputs, BLOCK_ROWS):
             height = min(BLOCK_ROWS, inputs - i)
-            _panel(
+            _product_panel(
                 block,
                 0,
                 columns,

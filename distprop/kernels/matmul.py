@@ -23,8 +23,9 @@ IDENTITY, RELU, LEAKY_RELU, RELU_SLOPE, LEAKY_RELU_SLOPE = range(5)
 MAX_ROWS, LOW_ROWS, MAX_VECTORS = (6, 4, 4) if LONG_REGISTERS else (6, 4, 1)
 # Where masks are in the same registers as numbers, there is room for them only beside fewer rows.
 MASKED_ROWS = MAX_ROWS if LONG_REGISTERS else LOW_ROWS
-# A store costs as much as a multiply-add or more; so a whole group of shards, 2^TREE_LEVELS, is summed in registers.
-TREE_ROWS, TREE_LEVELS = (8, 2) if LONG_REGISTERS else (4, 0)
+# The tree over a group of 2^TREE_LEVELS shards is code without loops and needs no counter. A store costs as much as a
+# multiply-add or more; so where there are registers for it, the group's sums stay in them.
+TREE_ROWS, TREE_LEVELS, LEVELS_IN_MEMORY = (8, 2, 0) if LONG_REGISTERS else (4, 2, 2)
 THIN_ROWS, THIN_VECTORS = (2, 4) if LONG_REGISTERS else (4, 1)  # of a tile for a few rows of c
 
 
@@ -59,11 +60,13 @@ class _Tile(Emitter):
         for place in self.places:
             self.builder.store(self.zero, self.sums[place])
 
-    def accumulate(self, a_rows: list[ir.Value], a_k: ir.Value, b: ir.Value, b_k: ir.Value, depth: ir.Value) -> None:
-        """sums += a @ b: the inner loop of everything."""
-        with cgutils.for_range(self.builder, depth) as loop:
-            b_row = self.at(b, self.builder.mul(loop.index, b_k))
-            offset = self.builder.mul(loop.index, a_k)
+    def accumulate(
+        self, a_rows: list[ir.Value], a_k: ir.Value, b: ir.Value, b_k: ir.Value, depth: ir.Value, is_short: bool = False
+    ) -> None:
+        """sums += a @ b: the inner loop of everything. is_short: it is run a few times only, again and again."""
+        with self.short_loop(depth) if is_short else self.loop(depth) as k:
+            b_row = self.at(b, self.builder.mul(k, b_k))
+            offset = self.builder.mul(k, a_k)
             vectors = [self.load(self.at(b_row, j * self.lanes), mask) for j, mask in enumerate(self.read_masks)]
             scalars = [self.broadcast(self.at(row, offset)) for row in a_rows]
             for i, j in self.places:
@@ -124,28 +127,20 @@ class _Tile(Emitter):
             builder.branch(done)
         builder.position_at_end(done)
 
+    def on_stack(self, stack: ir.Value, depth: ir.Value) -> dict[tuple[int, int], ir.Value]:
+        """The places of the sums in a level of the stack."""
+        base = self.at(stack, self.builder.mul(depth, INT(len(self.places) * self.lanes)))
+        return {place: self.at(base, n * self.lanes) for n, place in enumerate(self.places)}
+
     def keep(self, level: dict[tuple[int, int], ir.Value]) -> None:
         for place in self.places:
-            self.builder.store(self.builder.load(self.sums[place]), level[place])
+            self.store(self.builder.load(self.sums[place]), level[place])
 
     def add(self, level: dict[tuple[int, int], ir.Value]) -> None:
         """sums = level + sums: the level holds the sum of the shards to the left."""
         for place in self.places:
-            left, right = self.builder.load(level[place]), self.builder.load(self.sums[place])
+            left, right = self.load(level[place]), self.builder.load(self.sums[place])
             self.builder.store(self.builder.fadd(left, right), self.sums[place])
-
-    def on_stack(self, stack: ir.Value, depth: ir.Value) -> list[tuple[ir.Value, ir.Value]]:
-        """For each sum, itself and its place in a level of the stack."""
-        base = self.at(stack, self.builder.mul(depth, INT(len(self.places) * self.lanes)))
-        return [(self.sums[place], self.at(base, n * self.lanes)) for n, place in enumerate(self.places)]
-
-    def push(self, stack: ir.Value, depth: ir.Value) -> None:
-        for total, address in self.on_stack(stack, depth):
-            self.store(self.builder.load(total), address)
-
-    def add_from_stack(self, stack: ir.Value, depth: ir.Value) -> None:
-        for total, address in self.on_stack(stack, depth):
-            self.builder.store(self.builder.fadd(self.load(address), self.builder.load(total)), total)
 
 
 def _product(rows: int, vectors: int, builder: ir.IRBuilder, kind: ir.Type, arguments: list[ir.Value]) -> None:
@@ -204,10 +199,11 @@ def _products(builder: ir.IRBuilder, kind: ir.Type, arguments: list[ir.Value]) -
 def _tree_product(
     rows: int, vectors: int, reads_whole: bool, builder: ir.IRBuilder, kind: ir.Type, arguments: list[ir.Value]
 ) -> None:
-    """The tree over the shards: the lower levels of a group of shards in registers, those above on a stack."""
+    """The tree over the shards: the levels of a group of shards, then those above on a stack."""
     c, count, ldc, a, a_k, b, b_k, bounds, shards, stack, columns = arguments
     tile = _Tile(builder, kind, rows, vectors, columns, reads_whole)
-    levels = [tile.new_sums() for _ in range(TREE_LEVELS)]
+    levels = [tile.new_sums() for _ in range(TREE_LEVELS - LEVELS_IN_MEMORY)]
+    levels += [tile.on_stack(stack, INT(n)) for n in range(LEVELS_IN_MEMORY)]
     a_columns = [tile.at(a, i) for i in tile.rows] if reads_whole else tile.row_starts(a, INT(1), rows, count)
     bounds = builder.bitcast(bounds, INT.as_pointer())
 
@@ -215,33 +211,43 @@ def _tree_product(
         first, end = (builder.load(builder.gep(bounds, [builder.add(shard, INT(i))])) for i in range(2))
         starts = [tile.at(column, builder.mul(first, a_k)) for column in a_columns]
         tile.start_from_zero()
-        tile.accumulate(starts, a_k, tile.at(b, builder.mul(first, b_k)), b_k, builder.sub(end, first))
+        tile.accumulate(starts, a_k, tile.at(b, builder.mul(first, b_k)), b_k, builder.sub(end, first), True)
 
     def sum_node(shard: ir.Value, height: int) -> None:
-        """The sum over 2^height shards from this one, or as many as there are."""
+        """The sum over 2^height shards from this one."""
         if height == 0:
             sum_shard(shard)
             return
         sum_node(shard, height - 1)
-        middle = builder.add(shard, INT(1 << height - 1))
-        with builder.if_then(builder.icmp_signed("<", middle, shards)):
-            tile.keep(levels[height - 1])
-            sum_node(middle, height - 1)
-            tile.add(levels[height - 1])
+        tile.keep(levels[height - 1])
+        sum_node(builder.add(shard, INT(1 << height - 1)), height - 1)
+        tile.add(levels[height - 1])
 
-    groups = builder.ashr(builder.add(shards, INT((1 << TREE_LEVELS) - 1)), INT(TREE_LEVELS))
-    with cgutils.for_range(builder, groups) as loop:
-        sum_node(builder.shl(loop.index, INT(TREE_LEVELS)), TREE_LEVELS)
-        done, pending = builder.add(loop.index, INT(1)), builder.ctpop(loop.index)
-        is_last = builder.icmp_signed("==", done, groups)
-        merges = builder.select(is_last, pending, builder.cttz(done, BOOL(1)))
-        with cgutils.for_range(builder, merges) as merge:
-            tile.add_from_stack(stack, builder.sub(builder.sub(pending, merge.index), INT(1)))
-        with builder.if_else(is_last) as (last, not_last):
-            with last:
-                tile.store_sums(tile.all_rows(c, ldc) if columns is None else tile.row_starts(c, ldc, rows, count))
-            with not_last:
-                tile.push(stack, builder.sub(pending, merges))
+    def above(depth: ir.Value) -> dict[tuple[int, int], ir.Value]:
+        return tile.on_stack(stack, builder.add(depth, INT(LEVELS_IN_MEMORY)))
+
+    def sum_nodes(first: ir.Value, nodes: ir.Value, height: int) -> None:
+        """As many nodes of one height from this shard on, each added to those to the left that wait for it."""
+        with tile.loop(nodes) as number:
+            shard = builder.add(first, builder.shl(number, INT(height)))
+            sum_node(shard, height)
+            done, pending = builder.add(shard, INT(1 << height)), builder.ctpop(shard)
+            is_last = builder.icmp_signed("==", done, shards)
+            ends = builder.sub(builder.cttz(done, BOOL(1)), INT(height))
+            merges = builder.select(is_last, pending, ends)
+            left = builder.sub(pending, merges)
+            with tile.short_loop(merges) as index:
+                tile.add(above(builder.sub(builder.sub(pending, INT(1)), index)))
+            with builder.if_else(is_last) as (last, not_last):
+                with last:
+                    tile.store_sums(tile.all_rows(c, ldc) if columns is None else tile.row_starts(c, ldc, rows, count))
+                with not_last:
+                    tile.keep(above(left))
+
+    groups = builder.ashr(shards, INT(TREE_LEVELS))
+    sum_nodes(INT(0), groups, TREE_LEVELS)
+    grouped = builder.shl(groups, INT(TREE_LEVELS))
+    sum_nodes(grouped, builder.sub(shards, grouped), 0)
 
 
 def _tree_panel(builder: ir.IRBuilder, kind: ir.Type, arguments: list[ir.Value]) -> None:
@@ -253,11 +259,11 @@ def _tree_panel(builder: ir.IRBuilder, kind: ir.Type, arguments: list[ir.Value])
     tiles = builder.sdiv(builder.add(rows, INT(TREE_ROWS - 1)), INT(TREE_ROWS))
     for begin, end, tile_columns in ((INT(0), whole, None), (whole, tiles, columns)):
         with cgutils.for_range(builder, builder.sub(end, begin)) as loop:
-            first = builder.mul(builder.add(begin, loop.index), INT(TREE_ROWS))
-            panel, column = builder.sdiv(first, INT(emit.lanes)), builder.srem(first, INT(emit.lanes))
+            panel = builder.add(begin, loop.index)
+            first = builder.mul(panel, INT(TREE_ROWS))
             left = builder.sub(rows, first)
-            at_a, at_c = emit.at(a, builder.mul(panel, a_panel), column), emit.at(c, builder.mul(first, ldc))
-            tile = [at_c, left, ldc, at_a, INT(emit.lanes), b, b_k, bounds, shards, stack, tile_columns]
+            at_a, at_c = emit.at(a, builder.mul(panel, a_panel)), emit.at(c, builder.mul(first, ldc))
+            tile = [at_c, left, ldc, at_a, INT(TREE_ROWS), b, b_k, bounds, shards, stack, tile_columns]
             _tree_product(TREE_ROWS, 1, True, builder, kind, tile)
 
 
@@ -298,10 +304,10 @@ def tree_panel(
 ):  # fmt: skip
     """c[i, j] = tree over shards s of (sum over bounds[s] <= k < bounds[s + 1] of a[k, i] b[k, j]).
 
-    For i < rows, j < columns <= LANES. Each sum starts from +0. a lies in panels of LANES columns, filled up, without
-    gaps between their rows, a_panel elements apart; whole vectors of b's rows are read, which are b_k apart.
-    The tree is built like a binary counter: before group g of shards, popcount(g) nodes wait on the stack, which has
-    room for a tile for each binary digit of the last g.
+    For i < rows, j < columns <= LANES. Each sum starts from +0. a lies in panels of TREE_ROWS columns, filled up,
+    without gaps between their rows, a_panel elements apart; whole vectors of b's rows are read, which are b_k apart.
+    The tree is built like a binary counter: before shard s, popcount(s) nodes wait on the stack, which has
+    room for LEVELS_IN_MEMORY tiles and one for each binary digit of the number of shards.
     """
     n = types.intp
     signature = types.void(c, n, n, n, a, n, n, b, n, n, bounds, n, n, stack, n, n)

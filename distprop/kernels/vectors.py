@@ -4,7 +4,9 @@ A vector has 64 bytes whatever the CPU has: LLVM makes two or more registers of 
 count is fixed in the source. Arrays are given with the offset of the first element and strides, all in elements.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from llvmlite import ir
@@ -103,10 +105,33 @@ class Emitter:
     def fma(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
         return self._intrinsic(f"llvm.fma.{self.suffix}", self.vector, a, b, c)
 
-    def opaque(self, address: ir.Value) -> ir.Value:
-        """The same address, in a register of its own: LLVM would compute it again from others in each loop."""
-        kind = ir.FunctionType(address.type, [address.type])
-        return self.builder.asm(kind, "", "=r,0", [address], side_effect=False)
+    @contextmanager
+    def loop(self, count: ir.Value) -> Iterator[ir.Value]:
+        """A loop over 0, 1, ..., count - 1."""
+        with cgutils.for_range(self.builder, count) as loop:
+            yield loop.index
+
+    @contextmanager
+    def short_loop(self, count: ir.Value) -> Iterator[ir.Value]:
+        """The same, as short code: LLVM would unroll it, but cannot see how often it runs."""
+        builder = self.builder
+        index, left = cgutils.alloca_once(builder, INT), cgutils.alloca_once(builder, INT)
+        builder.store(INT(0), index)
+        builder.store(count, left)
+        body, end = builder.append_basic_block("body"), builder.append_basic_block("end")
+        builder.cbranch(builder.icmp_signed(">", count, INT(0)), body, end)
+        builder.position_at_end(body)
+        number = builder.load(index)
+        yield number
+        builder.store(builder.add(number, INT(1)), index)
+        builder.store(self.opaque(builder.sub(builder.load(left), INT(1))), left)
+        builder.cbranch(builder.icmp_signed(">", builder.load(left), INT(0)), body, end)
+        builder.position_at_end(end)
+
+    def opaque(self, value: ir.Value) -> ir.Value:
+        """The same value, in a register of its own, of which LLVM knows nothing."""
+        kind = ir.FunctionType(value.type, [value.type])
+        return self.builder.asm(kind, "", "=r,0", [value], side_effect=False)
 
     def load(self, address: ir.Value, mask: ir.Value | None = None) -> ir.Value:
         """Lanes that the mask leaves out are zero, and their memory is not touched."""
@@ -197,21 +222,27 @@ def _transpose(builder: ir.IRBuilder, kind: ir.Type, arguments: list[ir.Value]) 
                 builder.call(function(builder.module, "transpose_edge", kind, given, _transpose_edge), given)
 
 
-def _copy_panels(builder: ir.IRBuilder, kind: ir.Type, arguments: list[ir.Value]) -> None:
-    target, source, lds, rows, columns = arguments
+def _copy_panels(width: int | None, builder: ir.IRBuilder, kind: ir.Type, arguments: list[ir.Value]) -> None:
+    target, panel, source, lds, rows, columns = arguments
     emit = Emitter(builder, kind)
+    part = Emitter(builder, kind, (width or emit.lanes) * emit.bytes)
     whole, rest = builder.sdiv(columns, INT(emit.lanes)), builder.srem(columns, INT(emit.lanes))
-    panel_size = builder.mul(rows, INT(emit.lanes))
     mask = emit.first_lanes(rest)
+
+    def store(vector: ir.Value, row: ir.Value, number: ir.Value) -> None:
+        """A vector, to its places in a row of as many panels as it takes."""
+        first = emit.at(target, builder.mul(number, builder.mul(panel, INT(emit.lanes // part.lanes))))
+        for n in range(emit.lanes // part.lanes):
+            order = ir.Constant(ir.VectorType(INT32, part.lanes), list(range(n * part.lanes, (n + 1) * part.lanes)))
+            lanes = builder.shuffle_vector(vector, emit.zero, order)
+            part.store(lanes, emit.at(first, builder.mul(panel, INT(n)), builder.mul(row, INT(part.lanes))))
+
     with cgutils.for_range(builder, rows) as row:
         from_row = emit.at(source, builder.mul(row.index, lds))
-        to_row = emit.at(target, builder.mul(row.index, INT(emit.lanes)))
-        with cgutils.for_range(builder, whole) as panel:
-            part = emit.load(emit.at(from_row, builder.mul(panel.index, INT(emit.lanes))))
-            emit.store(part, emit.at(to_row, builder.mul(panel.index, panel_size)))
+        with cgutils.for_range(builder, whole) as vector:
+            store(emit.load(emit.at(from_row, builder.mul(vector.index, INT(emit.lanes)))), row.index, vector.index)
         with builder.if_then(builder.icmp_signed(">", rest, INT(0))):
-            part = emit.load(emit.at(from_row, builder.mul(whole, INT(emit.lanes))), mask)
-            emit.store(part, emit.at(to_row, builder.mul(whole, panel_size)))
+            store(emit.load(emit.at(from_row, builder.mul(whole, INT(emit.lanes))), mask), row.index, whole)
 
 
 @intrinsic
@@ -221,11 +252,16 @@ def transpose(typing_context, target, at_target, ldt, source, at_source, lds, ro
     return types.void(target, n, n, source, n, n, n, n), lambda *context: call(*context, "transpose", _transpose)
 
 
-@intrinsic
-def copy_panels(typing_context, target, at_target, source, at_source, lds, rows, columns):
-    """Copy source (rows, columns) as panels of LANES columns, one behind the other, each without gaps between its rows.
+def panel_copier(width: int | None = None) -> Callable[..., None]:
+    """The intrinsic that copies source (rows, columns) as panels of `width` columns, LANES if it isn't given.
 
-    The last one is filled up with zeros.
+    A panel has no gaps between its rows; panels begin `panel` elements apart. Whole vectors are filled, with zeros.
     """
-    n = types.intp
-    return types.void(target, n, source, n, n, n, n), lambda *context: call(*context, "copy_panels", _copy_panels)
+
+    @intrinsic
+    def copy_panels(typing_context, target, at_target, panel, source, at_source, lds, rows, columns):
+        n, name = types.intp, f"copy_panels_{width or 'lanes'}"
+        signature = types.void(target, n, n, source, n, n, n, n)
+        return signature, lambda *context: call(*context, name, partial(_copy_panels, width))
+
+    return copy_panels

@@ -112,10 +112,10 @@ def test_what_is_done_to_the_sums_keeps_signs_of_zero_infinities_and_nan(epilogu
 
 @pytest.mark.parametrize("dtype", TYPES)
 def test_every_panel_of_trees_writes_its_elements_and_no_others(dtype):
-    panels, b = small_integers((3, 30, lanes(dtype)), dtype), small_integers((30, 64), dtype, 1)
-    a = np.hstack(panels)  # (30, 3 lanes)
-    bounds, stack = np.array([0, 3, 3, 5, 9, 10, 14, 20, 21, 22, 30]), np.empty(4 * 8 * lanes(dtype), dtype)
-    for rows in range(1, 2 * lanes(dtype) + TREE_ROWS + 1):
+    panels, b = small_integers((4, 30, TREE_ROWS), dtype), small_integers((30, 64), dtype, 1)
+    a = np.hstack(panels)  # (30, 4 TREE_ROWS)
+    bounds, stack = np.array([0, 3, 3, 5, 9, 10, 14, 20, 21, 22, 30]), np.empty(5 * 8 * lanes(dtype), dtype)
+    for rows in range(1, 4 * TREE_ROWS + 1):
         for columns in range(1, lanes(dtype) + 1, 1 if rows <= TREE_ROWS else 5):
             c = np.full((rows + 1) * 100, np.nan, dtype)
             one_panel(rows, c, panels.reshape(-1), panels[0].size, b.reshape(-1), bounds, stack, columns)
@@ -127,7 +127,7 @@ def test_every_panel_of_trees_writes_its_elements_and_no_others(dtype):
 @pytest.mark.parametrize("dtype", TYPES)
 def test_every_thin_tree_writes_its_elements_and_reads_and_writes_no_others(dtype):
     widest = THIN_VECTORS * lanes(dtype)
-    bounds, stack = np.array([2, 3, 3, 5, 9, 10, 12, 17, 20, 30]), np.empty(4 * 8 * lanes(dtype), dtype)
+    bounds, stack = np.array([2, 3, 3, 5, 9, 10, 12, 17, 20, 30]), np.empty(5 * 8 * lanes(dtype), dtype)
     for rows in range(1, THIN_ROWS + 1):
         for columns in range(1, widest + 1):
             a, b = np.full((30, 6), np.nan, dtype), np.full((30, 66), np.nan, dtype)
@@ -138,3 +138,22 @@ def test_every_thin_tree_writes_its_elements_and_reads_and_writes_no_others(dtyp
             expected = np.full_like(c, np.nan).reshape(-1, 100)
             expected[:rows, 3 : 3 + columns] = a[2:, 1 : 1 + rows].T @ b[2:, 1 : 1 + columns]
             np.testing.assert_array_equal(c.reshape(-1, 100), expected)
+
+
+@pytest.mark.parametrize("shards", range(1, 34))
+def test_a_tree_of_any_number_of_shards_adds_in_its_order(shards):
+    """One row a shard, so that nothing but the tree rounds."""
+    a = np.ones((shards, TREE_ROWS), np.float32)
+    b = np.random.default_rng(shards).standard_normal((shards, 64), np.float32)
+    c, stack = np.zeros(5 * 100, np.float32), np.empty(5 * 8 * 16, np.float32)
+    one_panel(4, c, a.reshape(-1), a.size, b.reshape(-1), np.arange(shards + 1), stack, 16)
+    for row in c.reshape(-1, 100)[:4, 3:19]:
+        np.testing.assert_array_equal(row, tree(b[:, :16]))
+
+
+def tree(values):
+    """The sum of the left half, the largest power of two that leaves something, and of the rest."""
+    if len(values) == 1:
+        return values[0]
+    half = 1 << (len(values) - 1).bit_length() - 1
+    return tree(values[:half]) + tree(values[half:])

@@ -4,9 +4,10 @@ import numba
 import numpy as np
 import pytest
 
-from distprop.kernels.vectors import VECTOR_BYTES, copy_panels, transpose
+from distprop.kernels.vectors import VECTOR_BYTES, panel_copier, transpose
 
 TYPES = [np.float32, np.float64]
+COPIERS = {None: panel_copier(), 4: panel_copier(4)}
 
 
 @numba.njit
@@ -14,9 +15,14 @@ def one_transposition(target, source, rows, columns):
     transpose(target, 2, 40, source, 0, 40, rows, columns)
 
 
-@numba.njit
-def one_copy(target, source, rows, columns):
-    copy_panels(target, 2, source, 1, 40, rows, columns)
+def copier(width):
+    copy_panels = COPIERS[width]
+
+    @numba.njit
+    def one_copy(target, panel, source, rows, columns):
+        copy_panels(target, 2, panel, source, 1, 40, rows, columns)
+
+    return one_copy
 
 
 @pytest.mark.parametrize("dtype", TYPES)
@@ -32,17 +38,20 @@ def test_a_transposition_of_every_size_writes_its_elements_and_no_others(dtype):
             np.testing.assert_array_equal(target.reshape(-1, 40), expected)
 
 
+@pytest.mark.parametrize("width", COPIERS)
 @pytest.mark.parametrize("dtype", TYPES)
-def test_panels_are_filled_up_with_zeros_and_nothing_is_read_beside_the_columns(dtype):
-    rows, lanes = 5, VECTOR_BYTES // np.dtype(dtype).itemsize
+def test_panels_are_filled_up_with_zeros_and_nothing_is_read_beside_the_columns(dtype, width):
+    rows, gap, lanes, one_copy = 5, 3, VECTOR_BYTES // np.dtype(dtype).itemsize, copier(width)
+    width = width or lanes
     for columns in range(1, 2 * lanes + 2):
-        panels = -(-columns // lanes)
-        filled = np.zeros((rows, panels * lanes), dtype)
+        filled = np.zeros((rows, -(-columns // lanes) * lanes), dtype)
         filled[:, :columns] = 1 + np.arange(rows * columns).reshape(rows, columns)
         source = np.full((rows, 40), np.nan, dtype)
         source[:, 1 : 1 + columns] = filled[:, :columns]
-        target = np.full(filled.size + 5, np.nan, dtype)
-        one_copy(target, source.reshape(-1), rows, columns)
-        assert np.isnan(target[:2]).all() and np.isnan(target[2 + filled.size :]).all()
-        expected = np.stack(np.hsplit(filled, panels))
-        np.testing.assert_array_equal(target[2 : 2 + filled.size].reshape(expected.shape), expected)
+        panels = np.hsplit(filled, filled.shape[1] // width)
+        target = np.full((len(panels), rows * width + gap), np.nan, dtype)
+        whole = np.full(target.size + 5, np.nan, dtype)
+        one_copy(whole, target.shape[1], source.reshape(-1), rows, columns)
+        target[:, : rows * width] = [panel.ravel() for panel in panels]
+        expected = np.concatenate([[np.nan] * 2, target.ravel(), [np.nan] * 3]).astype(dtype)
+        np.testing.assert_array_equal(whole, expected)
