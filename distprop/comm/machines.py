@@ -18,7 +18,7 @@ from distprop.comm.communicator import Array, Communicator, Message, Traffic
 from distprop.comm.routes import partners, ranges_of, served
 from distprop.comm.shards import canonical_nodes, run_of
 from distprop.comm.shared import wait_calls
-from distprop.comm.slices import Sliced, blocks_of, rows_of, tree_sum
+from distprop.comm.slices import Sliced, blocks_of, rows_of
 from distprop.comm.volumes import Volume, volumes
 from distprop.kernels.barrier import WAITING
 from distprop.kernels.tape import Call
@@ -93,7 +93,7 @@ class Machines(Sliced):
     def _sum_here(self, sums: Array, columns: slice) -> list[Call]:
         parts, text = self._every_part[:, columns], "sums = tree_sum(partial gradients of this machine)"
         return [
-            tree_sum(out, parts, self._local_nodes, node, text)
+            self._tree_sum(out, parts, self._local_nodes, node, text)
             for out, node in zip(sums, self._sent_nodes, strict=True)
             if out.size
         ]
@@ -167,7 +167,7 @@ class Machines(Sliced):
 
     def sum_parts(self, bucket: int, gradient: Array, columns: slice) -> list[Call]:
         text = "gradient = tree_sum(those of the machines)"
-        return [tree_sum(gradient, self.parts[bucket][:, columns], self._machine_nodes, self._root, text)]
+        return [self._tree_sum(gradient, self.parts[bucket][:, columns], self._machine_nodes, self._root, text)]
 
     def agree(self) -> list[Call]:
         return [self._agreement.call(), self._sum_tails(self._agreement.all_tails)]

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from distprop.comm.communicator import Array, Communicator
-from distprop.comm.slices import TAIL, WORDS, Sliced, blocks_of, tree_sum
+from distprop.comm.slices import TAIL, WORDS, Sliced, blocks_of
 from distprop.kernels import step
 from distprop.kernels.barrier import wait_for_ranks
 from distprop.kernels.tape import Call
@@ -49,7 +49,7 @@ class Shared(Sliced):
 
     def sum_parts(self, bucket: int, gradient: Array, columns: slice) -> list[Call]:
         text = "gradient = tree_sum(partial gradients)"
-        return [tree_sum(gradient, self.parts[bucket][:, columns], self._all_nodes, self._root, text)]
+        return [self._tree_sum(gradient, self.parts[bucket][:, columns], self._all_nodes, self._root, text)]
 
     def agree(self) -> list[Call]:
         return [*self._wait, *self._conclude()]

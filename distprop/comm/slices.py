@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -53,13 +54,6 @@ def blocks_of(part: slice) -> slice:
     return slice(part.start // BLOCK, -(-part.stop // BLOCK))
 
 
-def tree_sum(out: Array, parts: Array, nodes: Sequence[Node], root: Node, text: str) -> Call:
-    """out (L,) = the sum for `root` from parts (K, L), which are those of K nodes of the tree, in its order."""
-    plan = summation_plan(nodes, root)
-    scratch = np.empty((plan_depth(plan), tree.BLOCK), parts.dtype)
-    return Call(tree.tree_sum, (out, parts, plan, scratch), text, "exchange")
-
-
 def rows_of(by_group: Sequence[Sequence[Node]]) -> list[slice]:
     """Where the nodes of each group of ranks are among those of all, in the groups' order."""
     ends = np.cumsum([0, *map(len, by_group)]).tolist()
@@ -83,6 +77,7 @@ class Sliced:
         self.totals = np.zeros(TAIL)
         self.all_words = np.zeros((comm.size, WORDS), np.int64)
         self.copies = tuple(ranges_of(comm.machines))
+        self._plans: dict[Any, tuple[Array, Array]] = {}
 
     @property
     def part(self) -> slice:
@@ -103,9 +98,17 @@ class Sliced:
         """What a rank owns of a bucket."""
         return slice(*self._cuts[bucket][rank : rank + 2])
 
+    def _tree_sum(self, out: Array, parts: Array, nodes: Sequence[Node], root: Node, text: str) -> Call:
+        """out (L,) = the sum for `root` from parts (K, L), which are those of K nodes of the tree, in its order."""
+        key = tuple(nodes), root, parts.dtype
+        if key not in self._plans:  # calls that have plan and scratch in common may become a loop
+            plan = summation_plan(nodes, root)
+            self._plans[key] = plan, np.empty((plan_depth(plan), tree.BLOCK), parts.dtype)
+        return Call(tree.tree_sum, (out, parts, *self._plans[key]), text, "exchange")
+
     def _sum_tails(self, tails: Array) -> Call:
         text = "loss, correct = tree_sum(those of the nodes)"
-        return tree_sum(self.totals, tails, self._all_nodes, self._root, text)
+        return self._tree_sum(self.totals, tails, self._all_nodes, self._root, text)
 
     def gather(self, mine: Array) -> Array:
         """A whole vector (length,) of every rank's slices, `mine`, one behind the other: a collective."""

@@ -27,8 +27,9 @@ from distprop.kernels.barrier import WAITING
 
 Array: TypeAlias = npt.NDArray[Any]
 
-COMPILE_AFTER = 300  # runs: what they cost more in Python is about what compiling costs
+COMPILE_AFTER = 10_000  # calls: what they cost more in Python is about what compiling costs
 FAILED = -2  # an exception inside a kernel: a defect
+LONGEST_ROUND, WORTH_A_LOOP = 4, 3  # calls; times
 
 _INT = ir.IntType(64)
 _numbers = itertools.count()
@@ -83,7 +84,7 @@ class Tape:
         self.calls = tuple(calls)
         self.phases = tuple(dict.fromkeys(call.phase for call in self.calls))
         self._nanoseconds = np.zeros(len(self.phases), np.int64)
-        self._left = COMPILE_AFTER
+        self._left = -(-COMPILE_AFTER // max(len(self.calls), 1))  # runs
         self._parts: list[_Native | _Interpreted] = [_Interpreted(self.calls, self.phases, self._nanoseconds)]
 
     def run(self, times: int = 1, waiting: Callable[[], None] = lambda: None, record: Record | None = None) -> int:
@@ -119,6 +120,10 @@ class Tape:
         return 0
 
     @property
+    def is_compiled(self) -> bool:
+        return self._left < 0
+
+    @property
     def seconds(self) -> dict[str, float]:
         """By phase, since the beginning."""
         return {phase: count * 1e-9 for phase, count in zip(self.phases, self._nanoseconds.tolist(), strict=True)}
@@ -147,8 +152,71 @@ class _Interpreted:
         return 0
 
 
+class _Round(NamedTuple):
+    """Calls that are made `times` over; each time every array lies so many bytes further on than the time before.
+
+    strides: for each call, of each of its arguments.
+    """
+
+    calls: Sequence[Call]
+    times: int
+    strides: tuple[tuple[int, ...], ...]
+
+
+def _rounds(calls: Sequence[Call]) -> list[_Round]:
+    """The same calls in the same order. Those for equal parts of arrays, part behind part, become one round."""
+    rounds: list[_Round] = []
+    first = 0
+    while first < len(calls):
+        found = (_round_at(calls, first, length) for length in range(1, LONGEST_ROUND + 1))
+        alone = _Round(calls[first : first + 1], 1, ())
+        rounds.append(next((some for some in found if some.times >= WORTH_A_LOOP and not _may_end(some)), alone))
+        first += len(rounds[-1].calls) * rounds[-1].times
+    return rounds
+
+
+def _may_end(some: _Round) -> bool:
+    """Whether a call may end the tape."""
+    return any(_compiled(call).fndesc.restype != types.none for call in some.calls)
+
+
+def _round_at(calls: Sequence[Call], first: int, length: int) -> _Round:
+    """The calls from the first on, so many, as often as they are repeated."""
+    strides: tuple[tuple[int, ...], ...] = ()
+    times = 0
+    while True:
+        here, after = (calls[first + n * length : first + (n + 1) * length] for n in (times, times + 1))
+        times += 1
+        if len(after) < length:
+            break
+        found = [_strides(*pair) for pair in zip(here, after, strict=True)]
+        known = tuple(stride for stride in found if stride is not None)
+        if len(known) < length or strides not in ((), known):
+            break
+        strides = known
+    return _Round(calls[first : first + length], times, strides)
+
+
+def _strides(call: Call, after: Call) -> tuple[int, ...] | None:
+    """By how many bytes each argument of the second call lies behind that of the first; None if they differ in more."""
+    if (call.kernel, call.phase) != (after.kernel, after.phase):
+        return None
+    strides = [_stride(*pair) for pair in zip(call.arguments, after.arguments, strict=True)]
+    known = tuple(stride for stride in strides if stride is not None)
+    return known if len(known) == len(strides) else None
+
+
+def _stride(argument: Any, after: Any) -> int | None:
+    if isinstance(argument, np.ndarray) and isinstance(after, np.ndarray):
+        is_alike = all(getattr(argument, name) == getattr(after, name) for name in ("dtype", "shape", "strides"))
+        return after.ctypes.data - argument.ctypes.data if is_alike else None
+    if isinstance(argument, Cell) and isinstance(after, Cell):
+        return 0 if argument.array is after.array and argument.place == after.place else None
+    return 0 if type(argument) is type(after) and argument == after else None
+
+
 class _Native:
-    """Calls of compiled kernels as one function: int64 run(int64 *state), state = [first call, times]."""
+    """Calls of compiled kernels as one function: int64 run(int64 *state), state = [first round, times]."""
 
     def __init__(self, calls: Sequence[Call], phases: Sequence[str], nanoseconds: Array) -> None:
         self._state = np.zeros(2, np.int64)
@@ -179,7 +247,7 @@ def _emit(calls: Sequence[Call], phases: Sequence[int], nanoseconds: Array, stat
 
 
 class _Writer:
-    """Writes the function: a loop over the steps, around the calls, which can be entered at any call."""
+    """Writes the function: a loop over the steps, around the rounds of calls, which can be entered at any of them."""
 
     def __init__(self, module: ir.Module, name: str, nanoseconds: Array, state: Array) -> None:
         self._function = ir.Function(module, ir.FunctionType(_INT, []), name)
@@ -191,22 +259,28 @@ class _Writer:
 
     def write(self, calls: Sequence[Call], phases: Sequence[int]) -> None:
         builder, function = self._builder, self._function
-        blocks = [function.append_basic_block(f"call_{number}") for number in range(len(calls))]
+        rounds = _rounds(calls)
+        blocks = [function.append_basic_block(f"round_{number}") for number in range(len(rounds))]
         end = function.append_basic_block("end")
         begin = self._clock.now()
         last = cgutils.alloca_once_value(builder, begin)
         entry = builder.switch(builder.load(self._state[0]), blocks[0])
         for number, block in enumerate(blocks[1:], start=1):
             entry.add_case(_INT(number), block)
-        for number, call in enumerate(calls):
+        first = 0
+        for number, some in enumerate(rounds):
             builder.position_at_end(blocks[number])
-            code = self._call(call)
-            ends_phase = number + 1 == len(calls) or phases[number + 1] != phases[number]
-            if code is not None:
-                self._return_if_not_zero(code, number, phases[number], last)
-            if ends_phase:
-                self._account(phases[number], last)
-            builder.branch(blocks[number + 1] if number + 1 < len(calls) else end)
+            after = first + len(some.calls) * some.times
+            if some.times == 1:
+                code = self._call(some.calls[0])
+                if code is not None:
+                    self._return_if_not_zero(code, number, phases[first], last)
+            else:
+                self._loop(some, phases[first:after], last)
+            if after == len(calls) or phases[after] != phases[after - 1]:
+                self._account(phases[after - 1], last)
+            builder.branch(blocks[number + 1] if number + 1 < len(rounds) else end)
+            first = after
         builder.position_at_end(end)
         left = builder.sub(builder.load(self._state[1]), _INT(1))
         builder.store(left, self._state[1])
@@ -215,6 +289,13 @@ class _Writer:
         builder.cbranch(builder.icmp_signed(">", left, _INT(0)), blocks[0], done)
         builder.position_at_end(done)
         builder.ret(_INT(0))
+
+    def _loop(self, some: _Round, phases: Sequence[int], last: ir.Value) -> None:
+        with cgutils.for_range(self._builder, _INT(some.times)) as loop:
+            for number, (call, strides) in enumerate(zip(some.calls, some.strides, strict=True)):
+                self._call(call, loop.index, strides)
+                if phases[number + 1] != phases[number]:
+                    self._account(phases[number], last)
 
     def _return_if_not_zero(self, code: ir.Value, number: int, phase: int, last: ir.Value) -> None:
         builder = self._builder
@@ -231,17 +312,16 @@ class _Writer:
         builder.store(builder.add(builder.load(place), spent), place)
         builder.store(now, last)
 
-    def _call(self, call: Call) -> ir.Value | None:
-        """The call; what it returned, if that is an integer."""
-        kinds = tuple(_kind(argument) for argument in call.arguments)
-        kernel: Any = call.kernel
-        kernel.compile(kinds)
-        compiled = kernel.overloads[kinds]
+    def _call(self, call: Call, index: ir.Value | None = None, strides: Sequence[int] = ()) -> ir.Value | None:
+        """The call, with its arrays index * strides bytes further on; what it returned, if that is an integer."""
+        compiled = _compiled(call)
         description, convention = compiled.fndesc, self._context.call_conv
         address = compiled.library.get_pointer_to_function(description.llvm_func_name)
         kind = convention.get_function_type(description.restype, description.argtypes)
         callee = self._builder.inttoptr(_INT(address), kind.as_pointer())
-        values = [self._value(a, k) for a, k in zip(call.arguments, description.argtypes, strict=True)]
+        offsets = [self._builder.mul(index, _INT(stride)) for stride in strides] or [_INT(0)] * len(call.arguments)
+        given = zip(call.arguments, description.argtypes, offsets, strict=True)
+        values = [self._value(argument, kind, offset) for argument, kind, offset in given]
         status, result = convention.call_function(
             self._builder, callee, description.restype, description.argtypes, values
         )
@@ -249,9 +329,9 @@ class _Writer:
             self._builder.ret(_INT(FAILED))
         return result if isinstance(description.restype, types.Integer) else None
 
-    def _value(self, argument: Any, kind: Any) -> ir.Value:
+    def _value(self, argument: Any, kind: Any, offset: ir.Value) -> ir.Value:
         if isinstance(kind, types.Array):
-            return self._array(argument, kind)
+            return self._array(argument, kind, offset)
         if isinstance(argument, Cell):
             element = self._context.get_value_type(kind)
             return self._builder.load(self._address(argument.array[argument.place :], element))
@@ -260,13 +340,22 @@ class _Writer:
     def _address(self, array: Array, element: ir.Type) -> ir.Value:
         return self._builder.inttoptr(_INT(array.ctypes.data), element.as_pointer())
 
-    def _array(self, array: Array, kind: Any) -> ir.Value:
+    def _array(self, array: Array, kind: Any, offset: ir.Value) -> ir.Value:
         view = cgutils.create_struct_proxy(kind)(self._context, self._builder)
-        view.data = self._builder.inttoptr(_INT(array.ctypes.data), view.data.type)
+        address = self._builder.add(_INT(array.ctypes.data), offset)
+        view.data = self._builder.inttoptr(address, view.data.type)
         view.shape = cgutils.pack_array(self._builder, [_INT(length) for length in array.shape])
         view.strides = cgutils.pack_array(self._builder, [_INT(stride) for stride in array.strides])
         view.itemsize, view.nitems = _INT(array.itemsize), _INT(array.size)
         return view._getvalue()
+
+
+def _compiled(call: Call) -> Any:
+    """The kernel's code for the types of these arguments."""
+    kinds = tuple(_kind(argument) for argument in call.arguments)
+    kernel: Any = call.kernel
+    kernel.compile(kinds)
+    return kernel.overloads[kinds]
 
 
 def _kind(argument: Any) -> Any:

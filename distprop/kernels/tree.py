@@ -5,7 +5,7 @@ is built like a binary counter: after shard s, merge once for each zero that s +
 """
 
 from distprop.kernels.jit import inlined, kernel
-from distprop.kernels.views import piece
+from distprop.kernels.views import piece, span
 
 BLOCK = 512  # columns that tree_sum takes at a time, so that its stack stays in the fastest cache
 
@@ -17,10 +17,22 @@ def _add(left, right):
 
 
 @inlined
+def _sum(out, left, right):
+    for i in range(out.size):
+        out[i] = left[i] + right[i]
+
+
+@inlined
 def _copy(target, source):
     """Instead of target[:] = source, whose error message would be compiled too, for two seconds."""
     for i in range(target.size):
         target[i] = source[i]
+
+
+@inlined
+def _entry(out, scratch, depth, start, size):
+    """Where an entry of the stack is."""
+    return span(out, start, size) if depth == 0 else piece(scratch, depth, 0, size)
 
 
 @kernel
@@ -54,15 +66,25 @@ def tree_sum(out, parts, plan, scratch):
 
     plan is an int32 postfix list: k >= 0 pushes part k, -1 replaces the two topmost entries by left + right.
     Rows of parts are contiguous but may lie apart. scratch (levels, BLOCK) needs as many levels as the stack gets deep.
+    out is the stack's lowest entry. A part is copied only where it has to wait: two parts in a row that are added at
+    once, or a part that is added to what is there already, are read where they lie.
     """
-    for start in range(0, out.size, BLOCK):
-        size = min(BLOCK, out.size - start)
-        depth = 0
-        for step in range(plan.size):
-            if plan[step] >= 0:
-                _copy(piece(scratch, depth, 0, size), piece(parts, plan[step], start, size))
-                depth += 1
+    block = BLOCK if plan.size > 3 else max(out.size, 1)  # a sum of two needs no stack
+    for start in range(0, out.size, block):
+        size = min(block, out.size - start)
+        depth, step = 0, 0
+        while step < plan.size:
+            part = plan[step]
+            if part < 0:
+                depth, step = depth - 1, step + 1
+                _add(_entry(out, scratch, depth - 1, start, size), _entry(out, scratch, depth, start, size))
+            elif step + 1 < plan.size and plan[step + 1] < 0:
+                _add(_entry(out, scratch, depth - 1, start, size), piece(parts, part, start, size))
+                step += 2
+            elif step + 2 < plan.size and plan[step + 2] < 0:
+                left, right = piece(parts, part, start, size), piece(parts, plan[step + 1], start, size)
+                _sum(_entry(out, scratch, depth, start, size), left, right)
+                depth, step = depth + 1, step + 3
             else:
-                depth -= 1
-                _add(piece(scratch, depth - 1, 0, size), piece(scratch, depth, 0, size))
-        _copy(out[start : start + size], piece(scratch, 0, 0, size))
+                _copy(_entry(out, scratch, depth, start, size), piece(parts, part, start, size))
+                depth, step = depth + 1, step + 1

@@ -37,6 +37,19 @@ def piece(typing_context, array, row, start, size):
     return part(array, types.intp, types.intp, types.intp), generate
 
 
+@intrinsic
+def span(typing_context, array, start, size):
+    """array[start : start + size] of a contiguous array of one axis."""
+    part = types.Array(array.dtype, 1, "C")
+
+    def generate(context, builder, signature, arguments):
+        value, start, size = arguments
+        whole = context.make_array(array)(context, builder, value)
+        return _view(context, builder, part, builder.gep(whole.data, [start]), size, whole.itemsize)
+
+    return part(array, types.intp, types.intp), generate
+
+
 def _view(context: Any, builder: ir.IRBuilder, kind: Any, first: ir.Value, size: ir.Value, item: ir.Value) -> ir.Value:
     from numba.np import arrayobj  # heavy, and only for compiling
 

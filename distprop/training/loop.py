@@ -243,6 +243,11 @@ class Training:
         self._step.run(0, first % whole, 0, np.zeros(count), (0.0, 0.0, 0.0))
         return count
 
+    @property
+    def is_compiled(self) -> bool:
+        """Whether the steps made so far have become machine code."""
+        return self._step.is_compiled
+
     def _agree(self) -> None:
         """Go on only if all ranks start alike: a collective."""
         self._comm.barrier()  # the parameters may be shared: now nobody writes them any more

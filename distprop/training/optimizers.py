@@ -64,6 +64,7 @@ class Updater:
         constants = (1.0, limit, optimizer.l1, optimizer.l2, 0.0, 0.0, *self._rule.constants(optimizer))
         self._scalars = np.array(constants, dtype)
         self._rate = np.zeros(1)
+        self._segments: dict[tuple[bytes, bytes], Segments] = {}
 
     @property
     def clips_norm(self) -> bool:
@@ -112,12 +113,16 @@ class Updater:
         descent = Call(self._rule.kernel, (params, *slots, gradient, *scalars[REGULARISERS:]), text, "update")
         if not self._regularises:
             return [descent]
-        segments = segments_of(self._layout, slice(first + part.start, first + part.stop))
+        segments = self._known(segments_of(self._layout, slice(first + part.start, first + part.stop)))
         arguments = (gradient, params, *segments, *scalars[:REGULARISERS])
         return [
             Call(updates.regularise, arguments, "gradient, params = regularise(gradient, params)", "update"),
             descent,
         ]
+
+    def _known(self, segments: Segments) -> Segments:
+        """The first ones that were equal to these: calls that have arguments in common may become a loop."""
+        return self._segments.setdefault((segments.bounds.tobytes(), segments.is_weight.tobytes()), segments)
 
 
 def _nothing(optimizer: declared.Optimizer) -> tuple[float, ...]:

@@ -40,9 +40,9 @@ from distprop.training.optimizers import Updater
 PHASES = ("data", "forward", "backward", "exchange", "update", "wait")
 MOST_STEPS = 4096  # in one run: the length of the table of learning rates
 
-# Reduce, norm and update go through the owned slice in parts that stay in the second cache, and are not too many.
+# Reduce, norm and update go through the owned slice in parts that stay in the second cache: equal ones, but for the
+# last, so that a compiled tape has a loop over them.
 PART = 32 * BLOCK  # elements
-MOST_PARTS = 64
 
 WISHES, PATIENCE, NANOSECONDS = 0, 1, slice(2, 2 + len(PHASES))  # words that ranks tell each other; see guards.py too
 
@@ -110,7 +110,10 @@ class Step:
         self._row_sums = np.zeros((most_rows, TAIL))
         self._tree_levels = np.zeros((shards.bit_length(), TAIL))
         sizes = [parts.shape[1] if len(parts) > 1 else 0 for parts in exchange.parts]
-        self._gradients = [np.zeros(size, self.params.dtype) for size in sizes]
+        if updater.clips_norm:  # all of the gradient has to be there before any of it is used
+            self._gradients = [np.zeros(size, self.params.dtype) for size in sizes]
+        else:
+            self._gradients = [np.zeros(min(max(sizes), PART), self.params.dtype)] * len(sizes)
         self._programs = {
             samples: [self._program(samples, run) for run in self._runs] for samples in minibatches.sizes()
         }
@@ -121,6 +124,11 @@ class Step:
     def program(self) -> Program:
         """The program of a full minibatch, or of its first pass."""
         return self._programs[max(self._programs)][0]
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether the steps that have been run are machine code by now."""
+        return all(tape.is_compiled for tape in self._tapes.values())
 
     @property
     def seconds(self) -> dict[str, float]:
@@ -188,8 +196,15 @@ class Step:
         return Leftovers(program, indices[rows], self._losses[:count], matrices, indices[begin : rows.start])
 
     def reduced(self) -> list[tuple[slice, Array]]:
-        """This rank's slices of the last gradient, with their places."""
-        return [(own, self._gradient_of(b, slice(None))) for b, own in enumerate(self.exchange.owned)]
+        """This rank's slices of the last gradient, with their places: computed again."""
+        slices = [np.zeros(own.stop - own.start, self.params.dtype) for own in self.exchange.owned]
+        for bucket, gradient in enumerate(slices):
+            if len(self.exchange.parts[bucket]) > 1:
+                for call in self.exchange.sum_parts(bucket, gradient, slice(None)):
+                    call()
+            else:
+                gradient[:] = self.exchange.parts[bucket][0]
+        return list(zip(self.exchange.owned, slices, strict=True))
 
     def _rows(self, samples: int, run: Node) -> slice:
         """The rows of a run of shards in a minibatch of so many samples."""
@@ -283,13 +298,14 @@ class Step:
         """The parts of the owned slice of a bucket, whole blocks each."""
         owned = self.exchange.owned[bucket]
         length = owned.stop - owned.start
-        size = max(PART, -(-length // (MOST_PARTS * BLOCK)) * BLOCK)
-        return [slice(first, min(first + size, length)) for first in range(0, length, size)]
+        return [slice(first, min(first + PART, length)) for first in range(0, length, PART)]
 
     def _gradient_of(self, bucket: int, part: slice) -> Array:
         """One rank that holds the whole tree's sum reads it where it lies."""
         gradient, parts = self._gradients[bucket], self.exchange.parts[bucket]
-        return gradient[part] if len(parts) > 1 else parts[0, part]
+        if len(parts) == 1:
+            return parts[0, part]
+        return gradient[part] if self.updater.clips_norm else gradient[: part.stop - part.start]
 
     def _reduced(self, bucket: int, updates: bool = False) -> list[Call]:
         """The owned slice of a bucket's gradient, part by part, and the update with it while it is in the cache."""

@@ -13,7 +13,6 @@ from distprop.comm.communicator import Communicator
 from distprop.comm.stand_in import Mark, StandIn
 from distprop.comm.volumes import Volume
 from distprop.config.run import Config
-from distprop.kernels.tape import COMPILE_AFTER
 from distprop.training.loop import Silent, Training
 from distprop.training.run import Material
 
@@ -74,7 +73,7 @@ def _runs(training: Training, comm: Communicator) -> Iterator[_Run]:
         end = time.perf_counter()
         yield _Run(steps, end - begin, list(marks))
         done += steps
-        compiled = end if compiled is None and done > COMPILE_AFTER else compiled
+        compiled = end if compiled is None and training.is_compiled else compiled
         enough = done >= LEAST_STEPS and (end - (compiled or end) > ENOUGH_S or end - began > MOST_S)
         wanted = 0 if enough else max(1, int(RUN_S * steps / (end - begin)))
         wanted = int(comm.broadcast(str(wanted)))

@@ -29,6 +29,18 @@ def _wait_twice(calls):
 
 
 @kernel
+def _double(values):
+    for i in range(values.size):
+        values[i] *= 2
+
+
+@kernel
+def _sum_up(totals, values):
+    for value in values:
+        totals[0] += value
+
+
+@kernel
 def _fail(matrix):
     matrix.reshape(matrix.size + 1)
 
@@ -125,3 +137,46 @@ def test_no_rank_leaves_a_barrier_before_all_have_come(ranks, compile_after):
 
     for seen in run_ranks(ranks, work):
         assert [come.tolist() for come in seen] == [[n] * ranks for n in range(1, 21)]
+
+
+def test_calls_for_parts_of_arrays_become_a_loop(compile_after):
+    """Some parts of equal length and one that is shorter; between two of them a call that is in no loop."""
+    data, totals, seen = np.arange(44.0), np.zeros(11), np.zeros(1)
+    parts = [slice(first, min(first + 4, 42)) for first in range(0, 42, 4)]
+    calls = []
+    for number, part in enumerate(parts):
+        calls += [
+            Call(_double, (data[part],), "", "first"),
+            Call(_sum_up, (totals[number : number + 1], data[part]), "", "second"),
+        ]
+        if number == 5:
+            calls.append(Call(_add, (seen, 1.0, 1.0), "", "third"))
+    whole = Tape(calls)
+    assert whole.run(2) == 0
+    assert data.tolist() == [4.0 * n for n in range(42)] + [42, 43] and seen.tolist() == [2]
+    expected = [sum(2.0 * n + 4.0 * n for n in range(part.start, part.stop)) for part in parts]
+    np.testing.assert_array_equal(totals, expected)
+    assert all(seconds > 0 for seconds in whole.seconds.values()) and list(whole.seconds) == [
+        "first",
+        "second",
+        "third",
+    ]
+
+
+def test_loops_are_found_where_arrays_move_evenly_and_all_else_is_alike():
+    data, other, numbers = np.zeros(100), np.zeros(100), np.zeros(4)
+
+    def rounds(*calls):
+        return [(len(some.calls), some.times) for some in tape._rounds([Call(*call, "") for call in calls])]
+
+    even = [(_add, (data[4 * n : 4 * n + 4], Cell(numbers), 1.0)) for n in range(5)]
+    assert rounds(*even) == [(1, 5)]
+    assert rounds(*even[:2]) == [(1, 1)] * 2
+    assert rounds(*even[:3], *even[4:]) == [(1, 3), (1, 1)]
+    assert rounds(*even[:3], (_add, (data[12:15], Cell(numbers), 1.0))) == [(1, 3), (1, 1)]
+    assert rounds(*even[:3], (_add, (data[12:16], Cell(numbers, 1), 1.0))) == [(1, 3), (1, 1)]
+    assert rounds(*even[:3], (_add, (data[12:16], Cell(numbers), 2.0))) == [(1, 3), (1, 1)]
+    assert rounds(*even[:3], (_sum_up, (data[12:16], data))) == [(1, 3), (1, 1)]
+    two = [call for n in range(4) for call in (even[n], (_sum_up, (other[n : n + 1], data[:3])))]
+    assert rounds(*two, even[4]) == [(2, 4), (1, 1)]
+    assert rounds(*[(_count_down, (numbers[:1],))] * 4) == [(1, 1)] * 4
