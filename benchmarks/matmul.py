@@ -50,8 +50,8 @@ def functions(n: int, i: int, o: int, dtype: str) -> list[Callable[[], Any]]:
     scratch = np.empty(dense.scratch_elements(n, i, o, 16, dtype), dtype)
     return [
         lambda: dense.dense_forward(y, x, w, b, IDENTITY, scratch),
-        lambda: dense.dense_backward_weights(dw, x, d, one, scratch),
-        lambda: dense.dense_backward_weights(dw, x, d, many, scratch),
+        lambda: dense.dense_backward_weights(dw, x, d, 0, one, scratch),
+        lambda: dense.dense_backward_weights(dw, x, d, 0, many, scratch),
         lambda: dense.dense_backward_input(dx, d, w, x, IDENTITY, scratch),
         lambda: np.matmul(x, w, out=y),
         lambda: np.matmul(x.T, d, out=dw),

@@ -33,8 +33,12 @@ class Exchange(Protocol):
     nodes: this rank's canonical nodes of the tree over shards, one partial gradient each, in ascending order.
     owned: of each bucket, the slice of the flat vectors that this rank updates.
     params (length,): the parameters, which all ranks see alike after `settle`.
+    zeros: makes the arrays that a forward and a backward pass write, as np.zeros does.
     copies: the ranks that have a copy of them in common, for each copy: those of a machine, or each for itself.
     part: of this rank's copy, what it answers for; the parts of its ranks are the whole.
+
+    is_shared_out: whether there are no partial gradients to exchange. All ranks see what each of them has written into
+    those arrays, and after `collect` each computes the part of the whole gradient that it owns, partials (1, length).
 
     Written before the exchange, by this rank: partials (len(nodes), length), the partial gradients;
     tails (len(nodes), TAIL) float64, sums over a node's samples; words (WORDS,) int64, what it tells the others;
@@ -43,6 +47,8 @@ class Exchange(Protocol):
 
     nodes: tuple[Node, ...]
     owned: tuple[slice, ...]
+    is_shared_out: bool
+    zeros: Callable[..., Array]
     params: Array
     copies: tuple[range, ...]
     partials: Array
@@ -112,13 +118,17 @@ def make_exchange(
     dtype: npt.DTypeLike,
     layers: Sequence[int] = (),
     passes: int = 1,
+    activations: int | None = None,
 ) -> Exchange:
     """The exchange that training.exchange names: "ordered" or "allreduce".
 
     layers: where their parameters begin. passes: in how many a rank computes its shards, see `passes_of`.
+    activations: how many numbers a minibatch's gradient is made of: layers' inputs, and gradients at their outputs.
     """
     if form == "allreduce":
         return Allreduce(comm, length, shards, dtype, passes)
     if comm.shares_memory:
-        return Shared(comm, length, shards, dtype, passes)
+        # Each rank reads its share of these numbers of all, or it writes a gradient of full length and reads as much.
+        is_shared_out = activations is not None and passes == 1 < comm.size and activations <= 2 * comm.size * length
+        return Shared(comm, length, shards, dtype, passes, is_shared_out)
     return Machines(comm, cut_into_buckets(length, np.dtype(dtype).itemsize, layers), shards, dtype, passes)

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from distprop.comm.communicator import Array, Communicator
+from distprop.comm.pool import Pool
 from distprop.comm.slices import TAIL, WORDS, Sliced, blocks_of
 from distprop.kernels import step
 from distprop.kernels.barrier import wait_for_ranks
@@ -22,16 +23,30 @@ def wait_calls(arrivals: Array, ranks: int) -> list[Call]:
 class Shared(Sliced):
     """All ranks on one machine: there is nothing to send, so there is one bucket."""
 
-    def __init__(self, comm: Communicator, length: int, shards: int, dtype: npt.DTypeLike, passes: int) -> None:
+    def __init__(
+        self,
+        comm: Communicator,
+        length: int,
+        shards: int,
+        dtype: npt.DTypeLike,
+        passes: int,
+        is_shared_out: bool = False,
+    ) -> None:
         super().__init__(comm, [slice(0, length)], shards, passes)
         nodes, mine, (owned,) = len(self._all_nodes), self._rows[comm.rank], self.owned
         self.params = comm.shared_zeros((length,), dtype)
-        every_part = comm.shared_zeros((nodes, length), dtype)
         self._all_tails = comm.shared_zeros((nodes, TAIL), np.float64)
         self._every_word = comm.shared_zeros((comm.size, WORDS), np.int64)
         self.all_blocks = comm.shared_zeros((blocks_of(self._buckets[0]).stop,), np.float64)
-        self.partials, self.tails = every_part[mine], self._all_tails[mine]
+        self.tails = self._all_tails[mine]
         self.words, self.blocks = self._every_word[comm.rank], (self.all_blocks[blocks_of(owned)],)
+        self.is_shared_out = is_shared_out
+        if is_shared_out:
+            self.zeros = Pool(comm).zeros
+            every_part = self.partials = np.zeros((1, length), dtype)  # memory only where something is written
+        else:
+            every_part = comm.shared_zeros((nodes, length), dtype)
+            self.partials = every_part[mine]
         self.parts = (every_part[:, owned],)
         self._wait = wait_calls(*comm.arrivals())
 

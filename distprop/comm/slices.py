@@ -1,6 +1,6 @@
 """How the flat vectors are cut: into buckets that are exchanged one by one, and these into a slice for each rank."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -65,6 +65,8 @@ class Sliced:
 
     parts: tuple[Array, ...]
     blocks: tuple[Array, ...]
+    is_shared_out = False
+    zeros: Callable[..., Array] = staticmethod(np.zeros)
 
     def __init__(self, comm: Communicator, buckets: Sequence[slice], shards: int, passes: int) -> None:
         check_ranks(comm.size, shards)

@@ -151,9 +151,9 @@ def dense_forward_without_bias(y, x, w, f, scratch):
 
 
 @pasted
-def _tree_products(dw, x, d, bounds, scratch):
-    """dw (I, O) = tree over shards of x^T d."""
-    (inputs, outputs), lanes = dw.shape, VECTOR_BYTES // dw.itemsize
+def _tree_products(dw, x, d, begin_input, bounds, scratch):
+    """dw (n, O) = the rows from begin_input on of the tree over shards of x^T d."""
+    (inputs, outputs), all_inputs, lanes = dw.shape, x.shape[1], VECTOR_BYTES // dw.itemsize
     dw, x, d = flat(dw), flat(x), flat(d)
     shards, first, rows = bounds.size - 1, bounds[0], bounds[-1] - bounds[0]
     block = _block_columns_inlined(rows, lanes, dw.itemsize)
@@ -168,7 +168,7 @@ def _tree_products(dw, x, d, bounds, scratch):
             copy_panels(d_copy, 0, d_panel, d, first * outputs + begin, outputs, rows, end - begin)
         for i in range(0, inputs, strip):
             height = min(strip, inputs - i)
-            copy_tree_panels(scratch, 0, x_panel, x, first * inputs + i, inputs, rows, height)
+            copy_tree_panels(scratch, 0, x_panel, x, first * all_inputs + begin_input + i, all_inputs, rows, height)
             for j in range(begin, end, lanes):
                 b, at_b, b_k = d, j, outputs
                 if copies_d:
@@ -180,9 +180,10 @@ def _tree_products(dw, x, d, bounds, scratch):
 
 
 @pasted
-def _thin_tree_products(dw, x, d, bounds, scratch):
+def _thin_tree_products(dw, x, d, begin_input, bounds, scratch):
     """dw^T = tree over shards of d^T x, for few outputs: lanes are inputs, so that none is wasted. Same bits."""
     (inputs, outputs), columns = dw.shape, THIN_VECTORS * VECTOR_BYTES // dw.itemsize
+    all_inputs = x.shape[1]
     dw, x, d = dw.reshape(dw.size), x.reshape(x.size), d.reshape(d.size)
     block, stack = scratch[: THIN_ROWS * columns], scratch[THIN_ROWS * columns :]
     for i in range(0, inputs, columns):
@@ -190,47 +191,51 @@ def _thin_tree_products(dw, x, d, bounds, scratch):
         for o in range(0, outputs, THIN_ROWS):
             height = min(THIN_ROWS, outputs - o)
             tree_tile(
-                block, 0, height, columns, d, o, outputs, x, i, inputs, bounds, 0, bounds.size - 1, stack, 0, width
-            )
+                block, 0, height, columns, d, o, outputs, x, begin_input + i, all_inputs,
+                bounds, 0, bounds.size - 1, stack, 0, width,
+            )  # fmt: skip
             for n in range(height):
                 for j in range(width):
                     dw[(i + j) * outputs + o + n] = block[n * columns + j]
 
 
 @pasted
-def _weights(dw, x, d, bounds, scratch):
+def _weights(dw, x, d, begin_input, bounds, scratch):
     if dw.shape[1] * dw.itemsize <= THIN_BYTES:
-        _thin_tree_products(dw, x, d, bounds, scratch)
+        _thin_tree_products(dw, x, d, begin_input, bounds, scratch)
     else:
-        _tree_products(dw, x, d, bounds, scratch)
+        _tree_products(dw, x, d, begin_input, bounds, scratch)
 
 
 @kernel
-def dense_backward_weights(dw, x, d, bounds, scratch):
-    """dw (I, O) = tree over shards of x^T d.
+def dense_backward_weights(dw, x, d, begin_input, bounds, scratch):
+    """dw (n, O) = tree over shards of x^T d, for n of the I inputs, from begin_input on.
 
     bounds (shards + 1,) int64: shard s has the rows bounds[s] to bounds[s + 1] of x and d, perhaps
     none; at least one shard.
     """
     _, rest = _zeros_first(scratch)
-    _weights(dw, x, d, bounds, rest)
+    _weights(dw, x, d, begin_input, bounds, rest)
 
 
 @kernel
-def dense_backward_params(dw, db, x, d, bounds, scratch):
-    """dw (I, O) = tree over shards of x^T d; db (O,) = tree over shards of the sums of their rows of d.
+def dense_backward_params(dw, db, x, d, begin_input, begin_output, bounds, scratch):
+    """dw (n, O) = tree over shards of x^T d; db (m,) = tree over shards of the sums of their rows of d.
 
+    For n of the I inputs, from begin_input on, and m of the O outputs, from begin_output on.
     bounds (shards + 1,) int64: shard s has the rows bounds[s] to bounds[s + 1] of x and d, perhaps
     none; at least one shard.
     """
     one, rest = _zeros_first(scratch)
-    _weights(dw, x, d, bounds, rest)
+    _weights(dw, x, d, begin_input, bounds, rest)
     one[0] = 1  # a sum of rows is the product with ones, as 1 d is exact
-    d, columns = d.reshape(d.size), THIN_VECTORS * VECTOR_BYTES // d.itemsize
+    outputs, columns = d.shape[1], THIN_VECTORS * VECTOR_BYTES // d.itemsize
+    d = d.reshape(d.size)
     for j in range(0, db.size, columns):
         tree_tile(
-            db, j, 1, db.size, one, 0, 0, d, j, db.size, bounds, 0, bounds.size - 1, rest, 0, min(columns, db.size - j)
-        )
+            db, j, 1, db.size, one, 0, 0, d, begin_output + j, outputs,
+            bounds, 0, bounds.size - 1, rest, 0, min(columns, db.size - j),
+        )  # fmt: skip
 
 
 @pasted

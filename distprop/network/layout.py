@@ -7,6 +7,7 @@ order, each starting at a cache line. The few elements between them belong to no
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +45,18 @@ class Layout:
     def views(self, vector: npt.NDArray[np.floating]) -> dict[str, npt.NDArray[np.floating]]:
         """The parameters by name, as views into a flat vector (length,)."""
         return {parameter.name: parameter.view(vector) for parameter in self.parameters}
+
+    def views_of(self, part: slice, vector: npt.NDArray[np.floating]) -> Iterator[tuple[str, int, npt.NDArray[Any]]]:
+        """Of each parameter that has elements in a part of the flat vectors: its name, and whole rows that hold them.
+
+        The number of the first row comes before the view of the rows into the vector (length,).
+        """
+        for parameter in self.parameters:
+            first, last = max(part.start, parameter.offset), min(part.stop, parameter.stop)
+            if first < last:
+                size = math.prod(parameter.shape[1:])
+                begin, end = (first - parameter.offset) // size, -(-(last - parameter.offset) // size)
+                yield parameter.name, begin, parameter.view(vector)[begin:end]
 
     @property
     def count(self) -> int:

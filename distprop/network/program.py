@@ -23,23 +23,27 @@ Array: TypeAlias = npt.NDArray[Any]
 
 
 class Buffers:
-    """Arrays by name, made once for the most rows that a program will have, and shared by programs for fewer."""
+    """Arrays by name, made once for the most rows that a program will have, and shared by programs for fewer.
 
-    def __init__(self, rows: int, dtype: npt.DTypeLike) -> None:
+    zeros: makes them; where it gives ranks the same memory, each rank has rows of its own of every matrix.
+    """
+
+    def __init__(self, rows: int, dtype: npt.DTypeLike, zeros: Callable[..., Array] = np.zeros) -> None:
         self.rows = rows
         self.dtype = np.dtype(dtype)
+        self._zeros = zeros
         self._arrays: dict[tuple[str, str], Array] = {}
         self._scratch = np.empty(0, dtype)
 
-    def matrix(self, name: str, kind: str, rows: int, columns: int) -> Array:
-        """The first `rows` rows of a matrix that belongs to the value `name`."""
+    def whole(self, name: str, kind: str, columns: int) -> Array:
+        """A matrix that belongs to the value `name`."""
         if (name, kind) not in self._arrays:
-            self._arrays[name, kind] = np.zeros((self.rows, columns), self.dtype)
-        return self._arrays[name, kind][:rows]
+            self._arrays[name, kind] = self._zeros((self.rows, columns), self.dtype)
+        return self._arrays[name, kind]
 
-    def matrices(self, rows: int) -> list[tuple[str, str, Array]]:
-        """Name, kind and first rows of all matrices, in the order in which they are first written."""
-        return [(name, kind, array[:rows]) for (name, kind), array in self._arrays.items()]
+    def matrices(self, rows: slice) -> list[tuple[str, str, Array]]:
+        """Name, kind and some rows of all matrices, in the order in which they are first written."""
+        return [(name, kind, array[rows]) for (name, kind), array in self._arrays.items()]
 
     def scratch(self, elements: int) -> Array:
         """Room for a kernel's intermediate results, at least so many elements."""
@@ -55,6 +59,9 @@ class Gradients:
     partials: for each node of the tree over shards, the parameters' gradients by name (views into a flat vector).
     bounds: for each of these nodes, the row offsets (k + 1,) of its k shards.
     indices (rows,) int64: which sample a row holds; clock (1,) int64: the step. These key the dropout masks.
+    first: the program's first row in the buffers. begins: where ranks share their buffers' memory, so that each can
+    compute its part of the gradient from the rows of all: for each parameter of that part, its first row or element;
+    `bounds` count the buffers' rows then.
     """
 
     partials: Sequence[Mapping[str, Array]]
@@ -62,17 +69,23 @@ class Gradients:
     indices: Array
     clock: Array
     seed: int
+    first: int = 0
+    begins: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True)
 class Program:
-    """A network on a number of rows: fill `input`, run forward, fill `output_gradient`, run backward."""
+    """A network on a number of rows: fill `input`, run forward, fill `output_gradient`, run backward.
+
+    gradient: where ranks share it, the calls for this rank's part, to be made when all have run backward.
+    """
 
     input: Array
     output: Array
     output_gradient: Array
     forward: tuple[Call, ...]
     backward: tuple[Call, ...]
+    gradient: tuple[Call, ...] = ()
 
     def run_forward(self) -> None:
         for call in self.forward:
@@ -110,6 +123,8 @@ class _Compiler:
     values: dict[str, Array] = field(default_factory=dict)
     slopes: dict[str, Array] = field(default_factory=dict)  # d(name), once a call has written it
     z_slopes: dict[str, Array] = field(default_factory=dict)  # d(name.z), where it is written without d(name)
+    wholes: dict[int, tuple[Array, Array]] = field(default_factory=dict)  # by id: rows, and the matrix they are of
+    gradient_calls: list[Call] = field(default_factory=list)
 
     def program(self) -> Program:
         self.values[INPUT] = self.matrix(INPUT, math.prod(self.graph.input_shape))
@@ -122,10 +137,14 @@ class _Compiler:
             for node in reversed(self.graph.nodes):
                 if node.name in learning:
                     backward += [replace(call, phase="backward") for call in self.backward_calls(node, learning)]
-        return Program(self.values[INPUT], self.values[output.name], self.slopes[output.name], forward, tuple(backward))
+        calls = forward, tuple(backward), tuple(self.gradient_calls)
+        return Program(self.values[INPUT], self.values[output.name], self.slopes[output.name], *calls)
 
     def matrix(self, name: str, columns: int, kind: str = "value") -> Array:
-        return self.buffers.matrix(name, kind, self.rows, columns)
+        whole, first = self.buffers.whole(name, kind, columns), self.gradients.first if self.gradients else 0
+        rows = whole[first : first + self.rows]
+        self.wholes[id(rows)] = rows, whole
+        return rows
 
     def learning_values(self) -> set[str]:
         """Values whose gradient is needed: those that depend on a parameter."""
@@ -174,8 +193,9 @@ class _Compiler:
             first += self.values[name].shape[1]
 
     def scratch(self, node: Node) -> Array:
-        shards = max((len(bounds) - 1 for bounds in self.gradients.bounds), default=1) if self.gradients else 1
-        sizes = self.rows, node.input_shapes[0][0], node.shape[0], shards
+        all_bounds = self.gradients.bounds if self.gradients else ()
+        rows = max([self.rows, *(int(bounds[-1] - bounds[0]) for bounds in all_bounds)])
+        sizes = rows, node.input_shapes[0][0], node.shape[0], max([1, *(len(bounds) - 1 for bounds in all_bounds)])
         return self.buffers.scratch(dense.scratch_elements(*sizes, self.buffers.dtype))
 
     def dense_forward(self, node: Node, layer: Dense, y: Array, x: Array) -> Iterator[Call]:
@@ -256,7 +276,13 @@ class _Compiler:
             text = f"{dz_name} = {layer.activation}_backward(d({node.name}))"
             yield Call(activations.BACKWARD[layer.activation], arrays, text)
         for views, bounds in zip(self.gradients.partials, self.gradients.bounds, strict=True):
-            yield self.dense_backward_params(node, layer, x, dz, dz_name, views, bounds)
+            if self.gradients.begins is None:
+                begins = {f"{node.name}.weight": 0, f"{node.name}.bias": 0}
+                yield self.dense_backward_params(node, layer, x, dz, dz_name, views, begins, bounds)
+            elif any(name.startswith(f"{node.name}.") for name in self.gradients.begins):
+                wholes = self.wholes[id(x)][1], self.wholes[id(dz)][1]
+                call = self.dense_backward_params(node, layer, *wholes, dz_name, views, self.gradients.begins, bounds)
+                self.gradient_calls.append(replace(call, phase="backward"))
         if wanted:
             yield from self.dense_backward_input(node, x, dz, dz_name, wanted[0])
 
@@ -280,16 +306,27 @@ class _Compiler:
         return "identity"
 
     def dense_backward_params(
-        self, node: Node, layer: Dense, x: Array, dz: Array, dz_name: str, views: Mapping[str, Array], bounds: Array
+        self,
+        node: Node,
+        layer: Dense,
+        x: Array,
+        dz: Array,
+        dz_name: str,
+        views: Mapping[str, Array],
+        begins: Mapping[str, int],
+        bounds: Array,
     ) -> Call:
-        dw, inputs = views[f"{node.name}.weight"], f"({node.inputs[0]}, {dz_name})"
+        """For those rows of the weight's gradient, and elements of the bias's, that there are views of."""
+        weight, bias, inputs = f"{node.name}.weight", f"{node.name}.bias", f"({node.inputs[0]}, {dz_name})"
         shards = f"    # {len(bounds) - 1} shards, rows {bounds[0]} to {bounds[-1]}"
+        dw = views.get(weight, np.zeros((0, layer.units), self.buffers.dtype))
+        names, begin, rest = f"d({weight})", begins.get(weight, 0), (bounds, self.scratch(node))
         if not layer.bias:
-            text = f"d({node.name}.weight) = dense_backward_weights{inputs}{shards}"
-            return Call(dense.dense_backward_weights, (dw, x, dz, bounds, self.scratch(node)), text)
-        text = f"d({node.name}.weight), d({node.name}.bias) = dense_backward_params{inputs}{shards}"
-        db = views[f"{node.name}.bias"]
-        return Call(dense.dense_backward_params, (dw, db, x, dz, bounds, self.scratch(node)), text)
+            text = f"{names} = dense_backward_weights{inputs}{shards}"
+            return Call(dense.dense_backward_weights, (dw, x, dz, begin, *rest), text)
+        text = f"{names}, d({bias}) = dense_backward_params{inputs}{shards}"
+        db = views.get(bias, np.zeros(0, self.buffers.dtype))
+        return Call(dense.dense_backward_params, (dw, db, x, dz, begin, begins.get(bias, 0), *rest), text)
 
     def into(
         self, name: str, text: str, make: Callable[[Array], tuple[Callable[..., Any], tuple[Any, ...]]]

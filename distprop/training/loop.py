@@ -125,10 +125,11 @@ class Training:
         target = Target(config.network.loss, encoding.target, self.model.graph.outputs)
         class_weights = target.class_weights(encoding, config.dtype)
         constants, length = self.model.constants(), self.model.layout.length
-        layers = [parameter.offset for parameter in self.model.layout.parameters if parameter.is_weight]
-        passes = config.training.accumulate
+        weights = [parameter for parameter in self.model.layout.parameters if parameter.is_weight]
+        layers, passes = [weight.offset for weight in weights], config.training.accumulate
+        activations = config.training.batch_size * sum(sum(weight.shape) for weight in weights)
         self._exchange: Exchange = make_exchange(
-            config.training.exchange, comm, length, shards, config.dtype, layers, passes
+            config.training.exchange, comm, length, shards, config.dtype, layers, passes, activations
         )
         self.model = replace(self.model, params=self._exchange.params)
         run = owned_shards(comm.rank, comm.size, shards)

@@ -20,6 +20,7 @@ from distprop.network.program import Array
 from distprop.training.guards import ranks_text
 from distprop.training.step import Leftovers, Step
 
+ARRAYS = {dense_backward_params: slice(2, 4), dense_backward_weights: slice(1, 3)}  # the arguments x and d
 MOST = 3  # layers, samples or ranks that are named
 FEATURES, SUM = "the features", "the sum of all ranks' gradients"
 CURE = "lower optimizer.learning_rate, set optimizer.clip_norm, or standardise the features"
@@ -72,13 +73,15 @@ def _find(step: Step, samples: int) -> Finding:
     left = step.leftovers(samples)
     gradients = _layers_of_partials(step)
     found = next(((what, faulty) for what, faulty in _faulty(left) if faulty.any()), None)
+    if found is None and any(_faulty_rows(matrix).any() for _, kind, matrix in left.all_matrices if kind != "mask"):
+        return Finding()  # the rank that has these rows will tell
     if found is None:
         rows = left.earlier[_faulty_rows(step.minibatches.data.matrix[left.earlier])]
         what = FEATURES if rows.size else ""
     else:
         what, rows = found[0], left.indices[found[1]]
     if not what and gradients:
-        what, rows = _largest_terms(left, gradients[0])
+        what, rows = _largest_terms(step, left, samples, gradients[0])
     if not what and not gradients:
         gradients = _layers_of_sum(step)
         what = SUM if gradients else ""
@@ -116,13 +119,17 @@ def _layers(step: Step, is_fine: Callable[[Parameter], bool]) -> list[str]:
     return list(dict.fromkeys(bad))
 
 
-def _largest_terms(left: Leftovers, layer: str) -> tuple[str, npt.NDArray[np.int64]]:
-    """The samples whose terms x d in the gradient of a layer's weights are so large that their sum can overflow."""
-    for call in left.program.backward:
-        if call.kernel in (dense_backward_params, dense_backward_weights) and f"d({layer}.weight)" in call.text:
-            x, d = call.arguments[-4:-2]
+def _largest_terms(step: Step, left: Leftovers, samples: int, layer: str) -> tuple[str, npt.NDArray[np.int64]]:
+    """The samples whose terms x d in the gradient of a layer's weights are so large that their sum can overflow.
+
+    Those of this rank, or of all ranks where it has computed its part of the gradient from all rows.
+    """
+    indices = step.minibatches.indices[:samples] if left.program.gradient else left.indices
+    for call in (*left.program.backward, *left.program.gradient):
+        if call.kernel in ARRAYS and f"d({layer}.weight)" in call.text:
+            x, d = (array[: len(indices)] for array in call.arguments[ARRAYS[call.kernel]])
             terms = np.abs(x).max(axis=1).astype(np.float64) * np.abs(d).max(axis=1)
             order = np.argsort(-terms, kind="stable")
             large = order[terms[order] >= np.finfo(x.dtype).max / len(terms)]
-            return (f"the terms of the gradient of {layer}", left.indices[large]) if large.size else ("", large)
+            return (f"the terms of the gradient of {layer}", indices[large]) if large.size else ("", large)
     return "", np.zeros(0, np.int64)

@@ -71,7 +71,8 @@ class Leftovers:
     """What a rank's last pass over a minibatch leaves: N rows.
 
     indices (N,): the rows of the training data; losses (N,); matrices: name, kind and array (N, ...) of all values and
-    gradients, see Buffers; earlier: the rows of the training data that this rank's passes before it had.
+    gradients, see Buffers; earlier: the rows of the training data that this rank's passes before it had;
+    all_matrices: the same as matrices, but for the whole minibatch if the gradient is shared out.
     """
 
     program: Program
@@ -79,6 +80,7 @@ class Leftovers:
     losses: Array
     matrices: list[tuple[str, str, Array]]
     earlier: npt.NDArray[np.int64]
+    all_matrices: list[tuple[str, str, Array]]
 
 
 class Step:
@@ -105,7 +107,8 @@ class Step:
         self._sums, self._norm = np.zeros(3), np.zeros(1)
         all_rows = [self._rows(samples, run) for samples in minibatches.sizes() for run in self._runs]
         most_rows = max(rows.stop - rows.start for rows in all_rows)
-        self._buffers = Buffers(most_rows, self.params.dtype)
+        rows_of_buffers = max(minibatches.sizes()) if exchange.is_shared_out else most_rows
+        self._buffers = Buffers(rows_of_buffers, self.params.dtype, exchange.zeros)
         self._losses = np.zeros(most_rows, self.params.dtype)
         self._row_sums = np.zeros((most_rows, TAIL))
         self._tree_levels = np.zeros((shards.bit_length(), TAIL))
@@ -192,8 +195,11 @@ class Step:
             self.minibatches.indices,
         )
         count, begin = rows.stop - rows.start, self._rows(samples, self._runs[0]).start
-        matrices = self._buffers.matrices(count)
-        return Leftovers(program, indices[rows], self._losses[:count], matrices, indices[begin : rows.start])
+        first = rows.start if self.exchange.is_shared_out else 0
+        matrices = self._buffers.matrices(slice(first, first + count))
+        all_matrices = self._buffers.matrices(slice(samples)) if self.exchange.is_shared_out else matrices
+        earlier = indices[begin : rows.start]
+        return Leftovers(program, indices[rows], self._losses[:count], matrices, earlier, all_matrices)
 
     def reduced(self) -> list[tuple[slice, Array]]:
         """This rank's slices of the last gradient, with their places: computed again."""
@@ -219,14 +225,16 @@ class Step:
 
     def _program(self, samples: int, run: Node) -> Program:
         """The program for a run of shards of a minibatch of so many samples."""
-        rows, bounds = self._rows(samples, run), self._bounds(samples, run)
-        gradients = Gradients(
-            partials=[self.layout.views(self.exchange.partials[node]) for node in bounds],
-            bounds=list(bounds.values()),
-            indices=self.minibatches.indices[rows],
-            clock=self._clock[STEP : STEP + 1],
-            seed=self._seed,
-        )
+        rows, exchange = self._rows(samples, run), self.exchange
+        keys = self.minibatches.indices[rows], self._clock[STEP : STEP + 1], self._seed
+        if exchange.is_shared_out:
+            parts = list(self.layout.views_of(exchange.owned[0], exchange.partials[0]))
+            begins, views = {name: begin for name, begin, _ in parts}, {name: view for name, _, view in parts}
+            gradients = Gradients([views], [shard_bounds(samples, self._shards)], *keys, rows.start, begins)
+        else:
+            bounds = self._bounds(samples, run)
+            partials = [self.layout.views(exchange.partials[node]) for node in bounds]
+            gradients = Gradients(partials, list(bounds.values()), *keys)
         views = self.layout.views(self.params)
         return compile_program(self.graph, views, self.constants, self._buffers, rows.stop - rows.start, gradients)
 
@@ -244,13 +252,13 @@ class Step:
         )
         if updater.clips_norm:
             calls += exchange.backward(after)
-            calls += [call for bucket in self._buckets for call in self._reduced(bucket)]
+            calls += [call for bucket in self._buckets for call in self._reduced(samples, bucket)]
             calls += [*exchange.agree(), *self.digests.compare(), check, *prepare]
             parts = [(bucket, part) for bucket in self._buckets for part in self._parts(bucket)]
             calls += [call for bucket, part in parts for call in self._update(bucket, part)]
             calls += exchange.share()
         else:
-            update = partial(self._reduced, updates=True)
+            update = partial(self._reduced, samples, updates=True)
             calls += [*prepare, *exchange.backward_and_update(after, update), *self.digests.compare(), check]
         arguments = (self._sums, self._clock, exchange.totals, minibatches.total_weight, samples)
         return [*calls, Call(finish_step, arguments, "sums += loss, correct, weight", "update")]
@@ -307,9 +315,9 @@ class Step:
             return parts[0, part]
         return gradient[part] if self.updater.clips_norm else gradient[: part.stop - part.start]
 
-    def _reduced(self, bucket: int, updates: bool = False) -> list[Call]:
+    def _reduced(self, samples: int, bucket: int, updates: bool = False) -> list[Call]:
         """The owned slice of a bucket's gradient, part by part, and the update with it while it is in the cache."""
-        calls = self.exchange.collect(bucket)
+        calls = [*self.exchange.collect(bucket), *self._programs[samples][0].gradient]
         for part in self._parts(bucket):
             gradient, blocks = self._gradient_of(bucket, part), self.exchange.blocks[bucket][blocks_of(part)]
             if len(self.exchange.parts[bucket]) > 1:

@@ -2,8 +2,10 @@
 
 import sys
 
+import numpy as np
 import pytest
 
+from distprop.comm.pool import CHUNK, Pool
 from distprop.comm.serial import Serial
 from distprop.comm.threads import run_ranks
 
@@ -48,3 +50,28 @@ def test_the_first_error_of_any_rank_ends_all(collective_checks):
 
     with pytest.raises(ValueError, match="cat"):
         run_ranks(3, work)
+
+
+@pytest.mark.parametrize("machines", [[1], [3], [2, 1]], ids=str)
+def test_a_pool_gives_the_ranks_of_a_machine_the_same_arrays(machines):
+    shapes = [(3, 5), (0, 4), (7,), (CHUNK // 8, 3), (1, 1), (2, 2)]
+
+    def work(comm):
+        pool = Pool(comm)
+        arrays = [pool.zeros(shape, dtype) for shape in shapes for dtype in (np.float32, np.float64)]
+        for array in arrays:
+            assert array.shape in shapes and not array.any()
+            assert array.ctypes.data % 8 == 0 and array.flags.c_contiguous and array.flags.writeable
+        comm.barrier()
+        first = sum(machines[: machine_of(comm)])
+        if comm.rank == first:
+            for number, array in enumerate(arrays, start=1):
+                array[...] = number
+        comm.barrier()
+        return [np.unique(array).tolist() for array in arrays if array.size]
+
+    def machine_of(comm):
+        return next(n for n in range(len(machines)) if comm.rank < sum(machines[: n + 1]))
+
+    expected = [[n] for n, shape in enumerate([shape for shape in shapes for _ in range(2)], start=1) if 0 not in shape]
+    assert run_ranks(sum(machines), work, machines=machines) == [expected] * sum(machines)

@@ -197,6 +197,6 @@ def test_more_ranks_than_shards_is_one_error_that_names_the_cure(form):
 
 
 def test_one_rank_alone_reads_its_gradient_where_it_was_written():
-    exchange = make_exchange("ordered", Serial(), 100, 8, np.float32)
+    exchange = make_exchange("ordered", Serial(), 100, 8, np.float32, activations=1)
     assert exchange.nodes == ((0, 8),) and exchange.owned == (slice(0, 100),)
     assert np.shares_memory(exchange.parts[0], exchange.partials) and exchange.collect(0) == exchange.share() == []

@@ -173,11 +173,26 @@ def test_the_gradient_of_the_input_is_one_chain_over_the_outputs_times_the_slope
 @pytest.mark.parametrize(("i", "o"), [(1, 1), (5, 3), (33, 10), (7, 65), (20, 129), (7, 32), (70, 35), (130, 2)])
 def test_the_gradients_of_the_parameters_sum_the_shards_over_the_tree(i, o, bounds, dtype):
     x, d, rows = numbers((31, i), dtype), numbers((31, o), dtype), np.array(bounds)
-    dw, db = run(dense.dense_backward_params, [(i, o), (o,)], x, d, rows, layer=(i, o), shards=len(bounds) - 1)
+    dw, db = run(dense.dense_backward_params, [(i, o), (o,)], x, d, 0, 0, rows, layer=(i, o), shards=len(bounds) - 1)
     shards = [slice(first, end) for first, end in pairwise(bounds)]
     equal_bits(dw, tree([chains(x[shard].T, d[shard]) for shard in shards]))
     equal_bits(db, tree([sum_of_rows(d[shard]) for shard in shards]))
-    equal_bits(run(dense.dense_backward_weights, [(i, o)], x, d, rows, layer=(i, o), shards=len(shards)), dw)
+    equal_bits(run(dense.dense_backward_weights, [(i, o)], x, d, 0, rows, layer=(i, o), shards=len(shards)), dw)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize(("i", "o"), [(33, 10), (20, 129), (130, 2), (21, 35)])
+def test_a_part_of_the_gradient_has_the_bits_of_the_whole(i, o, dtype):
+    x, d, rows = numbers((31, i), dtype), numbers((31, o), dtype), np.array([1, 3, 8, 9, 9, 12, 17, 31])
+    dw, db = run(dense.dense_backward_params, [(i, o), (o,)], x, d, 0, 0, rows, layer=(i, o), shards=7)
+    for begin, end in ((0, 0), (0, 5), (3, 20), (i - 1, i), (i, i)):
+        for begin_bias, end_bias in ((0, o), (1, 2), (o, o)):
+            shapes = [(end - begin, o), (end_bias - begin_bias,)]
+            part, bias = run(dense.dense_backward_params, shapes, x, d, begin, begin_bias, rows, layer=(i, o), shards=7)
+            equal_bits(part, dw[begin:end])
+            equal_bits(bias, db[begin_bias:end_bias])
+        part = run(dense.dense_backward_weights, [(end - begin, o)], x, d, begin, rows, layer=(i, o), shards=7)
+        equal_bits(part, dw[begin:end])
 
 
 @pytest.mark.parametrize("rows", [[], [0, 29], [0, 1, 2, 29], [0, 13, 29]])
@@ -203,7 +218,7 @@ def test_no_rows_give_no_results_and_zero_gradients():
     x, d, w, b = (np.ones(shape, np.float32) for shape in ((0, 5), (0, 3), (5, 3), (3,)))
     assert forward(x, w, b).size == 0
     assert backward_input(d, w, x, "relu").size == 0
-    dw, db = run(dense.dense_backward_params, [(5, 3), (3,)], x, d, np.array([0, 0]), layer=(5, 3))
+    dw, db = run(dense.dense_backward_params, [(5, 3), (3,)], x, d, 0, 0, np.array([0, 0]), layer=(5, 3))
     equal_bits(dw, np.zeros((5, 3), np.float32))
     equal_bits(db, np.zeros(3, np.float32))
 
@@ -213,7 +228,9 @@ def test_a_value_that_is_not_finite_reaches_exactly_what_depends_on_it(value):
     x, d, w, b = (np.ones(shape, np.float32) for shape in ((9, 20), (9, 18), (20, 18), (18,)))
     x[4, 7] = d[2, 17] = value
     y, dx = forward(x, w, b, "relu"), backward_input(d, w, np.ones_like(x), "relu")
-    dw, db = run(dense.dense_backward_params, [(20, 18), (18,)], x, d, np.array([0, 3, 9]), layer=(20, 18), shards=2)
+    dw, db = run(
+        dense.dense_backward_params, [(20, 18), (18,)], x, d, 0, 0, np.array([0, 3, 9]), layer=(20, 18), shards=2
+    )
     assert np.flatnonzero(~np.isfinite(y).all(axis=1)).tolist() == [4]
     assert np.flatnonzero(~np.isfinite(dx).all(axis=1)).tolist() == [2]
     assert np.flatnonzero(~np.isfinite(dw).all(axis=0)).tolist() == [*range(18)]
@@ -228,7 +245,7 @@ def test_scratch_may_start_anywhere():
     buffer = np.full(size + 64, 12345, np.float32)
     for start in range(0, 32, 5):
         dw, dx = np.empty_like(w), np.empty_like(x)
-        dense.dense_backward_weights(dw, x, d, bounds, buffer[start : start + size])
+        dense.dense_backward_weights(dw, x, d, 0, bounds, buffer[start : start + size])
         dense.dense_backward_input(dx, d, w, x, IDENTITY, buffer[start : start + size])
         assert (buffer[start + size :] == 12345).all()
         equal_bits(dw, tree([chains(x[a:b].T, d[a:b]) for a, b in pairwise(bounds)]))
@@ -249,7 +266,7 @@ for n, i, o in ((37, 29, 83), (6, 100, 70), (70, 66, 40)):
     scratch = np.empty(dense.scratch_elements(n, i, o, 7, dtype), dtype)
     dense.dense_forward(y, x, w, b, dense.FUSED["relu"], scratch)
     dense.dense_backward_input(dx, d, w, x, dense.FUSED["leaky_relu"], scratch)
-    dense.dense_backward_params(dw, db, x, d, np.arange(8) * n // 7, scratch)
+    dense.dense_backward_params(dw, db, x, d, 0, 0, np.arange(8) * n // 7, scratch)
     for array in (y, dx, dw, db):
         state.update(array.tobytes())
 print(state.hexdigest())

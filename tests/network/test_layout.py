@@ -48,3 +48,20 @@ def test_every_parameter_has_a_key_of_its_own():
 
 def test_a_network_without_parameters_has_an_empty_layout():
     assert make_layout(build_graph([Flatten()], (2, 2))).length == 0
+
+
+def test_a_part_of_the_vectors_gives_the_whole_rows_that_hold_it():
+    made = layout()
+    for start in range(made.length + 1):
+        for stop in range(start, made.length + 1, 3):
+            vector = np.zeros(made.length)
+            for name, begin, view in made.views_of(slice(start, stop), vector):
+                assert view.size and np.shares_memory(view, made.views(vector)[name][begin : begin + len(view)])
+                view[...] += 1
+            assert vector.max(initial=0) <= 1
+            wanted = np.zeros(made.length)
+            for view in made.views(wanted).values():
+                view[...] = 1
+            assert (vector[start:stop] == wanted[start:stop]).all()
+            longest = max(parameter.shape[-1] for parameter in made.parameters)
+            assert vector[: max(0, start - longest)].sum() == 0 == vector[stop + longest :].sum()

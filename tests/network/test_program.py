@@ -109,7 +109,7 @@ class Case:
         """What the program drew, from its buffers."""
         rows, dropouts = len(self.x), [node for node in self.graph.nodes if isinstance(node.layer, Dropout)]
         return {
-            node.name: self.buffers.matrix(node.name, "mask", rows, node.shape[0]) if node.layer.rate else 1.0
+            node.name: self.buffers.whole(node.name, "mask", node.shape[0])[:rows] if node.layer.rate else 1.0
             for node in dropouts
         }
 

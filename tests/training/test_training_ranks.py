@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from distprop.comm import slices
+from distprop.comm import exchange, slices
 from distprop.comm.serial import Serial
 from distprop.comm.threads import run_ranks
 from distprop.config.layers import Dense
@@ -44,6 +44,35 @@ def test_any_number_of_ranks_and_machines_gives_the_bits_of_one(lab, one_rank, m
     for rank in lab.train(sum(machines), config, lab.training, lab.validation, machines=machines):
         assert rank.plain == one.plain
         assert np.isfinite(rank.outcome.model.params).all()
+
+
+@pytest.mark.parametrize("activations", [0, None], ids=["shared out", "partial gradients"])
+@pytest.mark.parametrize("ranks", [2, 3, 8])
+def test_a_gradient_that_is_shared_out_has_the_bits_of_partial_ones(lab, one_rank, ranks, activations, monkeypatch):
+    config, one = one_rank
+    made = []
+
+    def make_exchange(*arguments):
+        made.append(exchange.make_exchange(*arguments[:-1], activations))
+        return made[-1]
+
+    monkeypatch.setattr(loop, "make_exchange", make_exchange)
+    for rank in lab.train(ranks, config, lab.training, lab.validation):
+        assert rank.plain == one.plain
+    assert [each.is_shared_out for each in made] == [activations == 0] * ranks
+
+
+@pytest.mark.parametrize(("batch_size", "is_shared_out"), [(16, True), (512, False)])
+def test_a_gradient_is_shared_out_where_that_is_less_to_read(lab, batch_size, is_shared_out, monkeypatch):
+    """A layer of 40 x 30 weights has 1,230 parameters; two ranks read half of 70 numbers a sample."""
+    data, encoding = lab.data(512)
+    network = replace(lab.network, layers=(Dense(40, "relu"), Dense(30, "relu"), *lab.network.layers[-1:]))
+    config = lab.config_of(network, training=replace(lab.short, batch_size=batch_size, epochs=1))
+    made = []
+    monkeypatch.setattr(loop, "make_exchange", lambda *given: made.append(exchange.make_exchange(*given)) or made[-1])
+    digests = {rank.digest for ranks in (1, 2) for rank in lab.train(ranks, config, (data, encoding))}
+    assert len(digests) == 1
+    assert [each.is_shared_out for each in made] == [False, is_shared_out, is_shared_out]
 
 
 def test_digests_tell_runs_apart(lab, one_rank):
