@@ -24,7 +24,10 @@ from distprop.comm.shards import Node
 from distprop.comm.shared import Shared
 from distprop.comm.slices import cut_into_buckets
 from distprop.comm.volumes import Volume
+from distprop.kernels.norms import BLOCK
 from distprop.kernels.tape import Call
+
+BALANCED = 16 * BLOCK  # elements of a slice: shorter ones differ too much in length for equal work
 
 
 class Exchange(Protocol):
@@ -110,6 +113,11 @@ class Exchange(Protocol):
         """Called now and then while this rank waits for others; raises if they won't come."""
 
 
+def _is_worth_sharing_out(ranks: int, length: int, activations: int | None) -> bool:
+    """Each rank reads its share of these numbers of all, or it writes a gradient of full length and reads as much."""
+    return activations is not None and activations <= 2 * ranks * length and length >= BALANCED * ranks
+
+
 def make_exchange(
     form: str,
     comm: Communicator,
@@ -128,7 +136,6 @@ def make_exchange(
     if form == "allreduce":
         return Allreduce(comm, length, shards, dtype, passes)
     if comm.shares_memory:
-        # Each rank reads its share of these numbers of all, or it writes a gradient of full length and reads as much.
-        is_shared_out = activations is not None and passes == 1 < comm.size and activations <= 2 * comm.size * length
+        is_shared_out = passes == 1 < comm.size and _is_worth_sharing_out(comm.size, length, activations)
         return Shared(comm, length, shards, dtype, passes, is_shared_out)
     return Machines(comm, cut_into_buckets(length, np.dtype(dtype).itemsize, layers), shards, dtype, passes)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from distprop.comm import exchange
 from distprop.comm.exchange import make_exchange
 from distprop.config.layers import Dense
 from distprop.config.losses import MeanAbsoluteError, MeanSquaredError
@@ -26,6 +27,12 @@ PLACES = {
     "loss": ("losses, d(output)", "the gradient at the output of dense_3"),
     "weights": ("d(dense_2.weight)", "the gradient of dense_2"),
 }
+
+
+@pytest.fixture(autouse=True)
+def shared_out(monkeypatch):
+    """The gradient, also of a small network."""
+    monkeypatch.setattr(exchange, "BALANCED", 0)
 
 
 def array_of(step, samples, place):

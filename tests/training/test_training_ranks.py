@@ -51,6 +51,7 @@ def test_any_number_of_ranks_and_machines_gives_the_bits_of_one(lab, one_rank, m
 def test_a_gradient_that_is_shared_out_has_the_bits_of_partial_ones(lab, one_rank, ranks, activations, monkeypatch):
     config, one = one_rank
     made = []
+    monkeypatch.setattr(exchange, "BALANCED", 0)
 
     def make_exchange(*arguments):
         made.append(exchange.make_exchange(*arguments[:-1], activations))
@@ -62,11 +63,13 @@ def test_a_gradient_that_is_shared_out_has_the_bits_of_partial_ones(lab, one_ran
     assert [each.is_shared_out for each in made] == [activations == 0] * ranks
 
 
-@pytest.mark.parametrize(("batch_size", "is_shared_out"), [(16, True), (512, False)])
-def test_a_gradient_is_shared_out_where_that_is_less_to_read(lab, batch_size, is_shared_out, monkeypatch):
-    """A layer of 40 x 30 weights has 1,230 parameters; two ranks read half of 70 numbers a sample."""
+@pytest.mark.parametrize(
+    ("units", "batch_size", "is_shared_out"), [(200, 16, True), (200, 512, False), (100, 16, False)]
+)
+def test_a_gradient_is_shared_out_where_that_is_less_to_read(lab, units, batch_size, is_shared_out, monkeypatch):
+    """A layer of 200 x 200 weights: two ranks read half of 400 numbers a sample, or 40,000. 100 x 100 are too few."""
     data, encoding = lab.data(512)
-    network = replace(lab.network, layers=(Dense(40, "relu"), Dense(30, "relu"), *lab.network.layers[-1:]))
+    network = replace(lab.network, layers=(Dense(units, "relu"), Dense(units, "relu"), *lab.network.layers[-1:]))
     config = lab.config_of(network, training=replace(lab.short, batch_size=batch_size, epochs=1))
     made = []
     monkeypatch.setattr(loop, "make_exchange", lambda *given: made.append(exchange.make_exchange(*given)) or made[-1])
