@@ -1,5 +1,6 @@
 """How the flat vectors are cut: into buckets that are exchanged one by one, and these into a slice for each rank."""
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
@@ -18,6 +19,7 @@ from distprop.kernels.tape import Call
 TAIL = 2  # sums that travel with the gradient: loss, and the weight of what was classified right
 WORDS = 16  # integers that each rank tells all others in a step: two cache lines
 BUCKET_BYTES = 1 << 18  # at least, of a bucket: large enough that its bytes take longer than its messages
+MOST_BLOCKS = 4  # of a layer
 
 
 def check_ranks(size: int, shards: int) -> None:
@@ -32,7 +34,7 @@ def check_ranks(size: int, shards: int) -> None:
 def cut_into_buckets(length: int, itemsize: int, layers: Sequence[int] = ()) -> tuple[slice, ...]:
     """The buckets of a flat vector, the output layer's first, as the backward pass completes them.
 
-    They are cut where layers begin, at the next multiple of BLOCK. layers: the offsets of the layers' parameters.
+    They are cut where layers or blocks of them begin, at the next multiple of BLOCK. layers: these offsets.
     """
     buckets, stop = [], length
     for layer in sorted(layers, reverse=True):
@@ -41,6 +43,15 @@ def cut_into_buckets(length: int, itemsize: int, layers: Sequence[int] = ()) -> 
             buckets.append(slice(start, stop))
             stop = start
     return (*buckets, slice(0, stop))
+
+
+def cut_rows(shape: tuple[int, ...], itemsize: int) -> list[int]:
+    """Where a weight (I, O) is cut into blocks of rows that are exchanged one by one, from 0 to I.
+
+    While one travels, the next one's gradient is computed, or its part of the next forward pass.
+    """
+    blocks = max(1, min(MOST_BLOCKS, math.prod(shape) * itemsize // (2 * BUCKET_BYTES), shape[0]))
+    return [block * shape[0] // blocks for block in range(blocks + 1)]
 
 
 def cut_into_slices(bucket: slice, size: int) -> list[int]:

@@ -115,9 +115,12 @@ def _product_panel(
 
 
 @pasted
-def _product(y, x, w, start, start_step, epilogue, scratch):
-    """y = epilogue of x w + start, which has a value for each column (start_step 1) or is a block of zeros (0)."""
-    (rows, inputs), outputs = x.shape, w.shape[1]
+def _product(y, x, begin, w, start, start_step, start_row, epilogue, scratch):
+    """y = epilogue of start + the columns of x from begin on, as many as w has rows, times w.
+
+    start: flat, start_step from column to column, start_row from row to row.
+    """
+    (rows, all_inputs), (inputs, outputs) = x.shape, w.shape
     y, x, w = flat(y), flat(x), flat(w)
     columns = TILE_BYTES // y.itemsize
     copies = NARROW_TILES and rows >= WORTH_COPYING
@@ -130,24 +133,32 @@ def _product(y, x, w, start, start_step, epilogue, scratch):
             if copies:
                 copy_panels(scratch, 0, 0, w, at_b, outputs, depth, width)
                 b, at_b, b_k = scratch, 0, columns
-            first, at_first, first_row = (start, j * start_step, 0) if k == 0 else (y, j, outputs)
+            first, at_first, first_row = (start, j * start_step, start_row) if k == 0 else (y, j, outputs)
             _product_panel(
-                y, j, outputs, first, at_first, first_row, x, k, inputs, b, at_b, b_k, rows, depth, width, f, y
-            )
+                y, j, outputs, first, at_first, first_row, x, begin + k, all_inputs, b, at_b, b_k,
+                rows, depth, width, f, y,
+            )  # fmt: skip
 
 
 @kernel
 def dense_forward(y, x, w, b, f, scratch):
-    """y (N, O) = f(x (N, I) w (I, O) + b (O,))."""
+    """y (N, O) = f(x (N, I) w (I, O) + b (O,)). w (n, O) with fewer rows: the sum over the first n inputs alone."""
     _, panel = _zeros_first(scratch)
-    _product(y, x, w, b, 1, f, panel)
+    _product(y, x, 0, w, b, 1, 0, f, panel)
 
 
 @kernel
 def dense_forward_without_bias(y, x, w, f, scratch):
-    """y (N, O) = f(x (N, I) w (I, O))."""
+    """y (N, O) = f(x (N, I) w (I, O)). w (n, O) with fewer rows: the sum over the first n inputs alone."""
     zeros, panel = _zeros_first(scratch)
-    _product(y, x, w, zeros, 0, f, panel)
+    _product(y, x, 0, w, zeros, 0, 0, f, panel)
+
+
+@kernel
+def dense_forward_more(y, x, w, begin_input, f, scratch):
+    """y (N, O) = f(y + x w), for w (n, O) and those n inputs of x (N, I) from begin_input on: the sum goes on."""
+    _, panel = _zeros_first(scratch)
+    _product(y, x, begin_input, w, flat(y), 1, y.shape[1], f, panel)
 
 
 @pasted

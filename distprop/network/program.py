@@ -9,6 +9,7 @@ sample.    d(name) stands for the gradient of the loss with respect to the value
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -59,6 +60,7 @@ class Gradients:
     partials: for each node of the tree over shards, the parameters' gradients by name (views into a flat vector).
     bounds: for each of these nodes, the row offsets (k + 1,) of its k shards.
     indices (rows,) int64: which sample a row holds; clock (1,) int64: the step. These key the dropout masks.
+    blocks: weights that are exchanged block by block: where the blocks of rows begin, from 0, and end, by name.
     first: the program's first row in the buffers. begins: where ranks share their buffers' memory, so that each can
     compute its part of the gradient from the rows of all: for each parameter of that part, its first row or element;
     `bounds` count the buffers' rows then.
@@ -69,6 +71,7 @@ class Gradients:
     indices: Array
     clock: Array
     seed: int
+    blocks: Mapping[str, Sequence[int]] = field(default_factory=dict)
     first: int = 0
     begins: Mapping[str, int] | None = None
 
@@ -205,18 +208,28 @@ class _Compiler:
         if not fused:
             f, z, z_name = "identity", self.matrix(node.name, layer.units, "z"), f"{node.name}.z"
         w, w_name = self.params[f"{node.name}.weight"], f"{node.name}.weight"
-        shapes = f"    # ({self.rows}, {x.shape[1]}) @ {w.shape}"
-        rest = (dense.FUSED[f], self.scratch(node))
-        if layer.bias:
-            text = _applied(f, f"dense_forward({node.inputs[0]}, {w_name}, {node.name}.bias)")
-            yield Call(
-                dense.dense_forward, (z, x, w, self.params[f"{node.name}.bias"], *rest), f"{z_name} = {text}{shapes}"
-            )
-        else:
-            text = _applied(f, f"dense_forward_without_bias({node.inputs[0]}, {w_name})")
-            yield Call(dense.dense_forward_without_bias, (z, x, w, *rest), f"{z_name} = {text}{shapes}")
+        for begin, end in self.blocks_of(node):
+            f_here, part = f if end == len(w) else "identity", w[begin:end]
+            shapes = f"    # ({self.rows}, {end - begin}) @ {part.shape}"
+            name = f"{node.inputs[0]}, {w_name}{_rows(begin, end, w)}"
+            rest = (dense.FUSED[f_here], self.scratch(node))
+            if begin:
+                text = _applied(f_here, f"dense_forward_more({z_name}, {name})")
+                yield Call(dense.dense_forward_more, (z, x, part, begin, *rest), f"{z_name} = {text}{shapes}")
+            elif layer.bias:
+                text = _applied(f_here, f"dense_forward({name}, {node.name}.bias)")
+                b = self.params[f"{node.name}.bias"]
+                yield Call(dense.dense_forward, (z, x, part, b, *rest), f"{z_name} = {text}{shapes}")
+            else:
+                text = _applied(f_here, f"dense_forward_without_bias({name})")
+                yield Call(dense.dense_forward_without_bias, (z, x, part, *rest), f"{z_name} = {text}{shapes}")
         if not fused:
             yield self.activation_forward(layer.activation, y, z, node.name, z_name)
+
+    def blocks_of(self, node: Node) -> list[tuple[int, int]]:
+        """The blocks of rows of a layer's weight."""
+        blocks = self.gradients.blocks if self.gradients else {}
+        return list(pairwise(blocks.get(f"{node.name}.weight", (0, math.prod(node.input_shapes[0])))))
 
     def activation_forward(self, function: str, y: Array, x: Array, y_name: str, x_name: str) -> Call:
         return Call(activations.FORWARD[function], (y.ravel(), x.ravel()), f"{y_name} = {function}_forward({x_name})")
@@ -277,11 +290,10 @@ class _Compiler:
             yield Call(activations.BACKWARD[layer.activation], arrays, text)
         for views, bounds in zip(self.gradients.partials, self.gradients.bounds, strict=True):
             if self.gradients.begins is None:
-                begins = {f"{node.name}.weight": 0, f"{node.name}.bias": 0}
-                yield self.dense_backward_params(node, layer, x, dz, dz_name, views, begins, bounds)
+                yield from self.block_gradients(node, layer, x, dz, dz_name, views, bounds)
             elif any(name.startswith(f"{node.name}.") for name in self.gradients.begins):
                 wholes = self.wholes[id(x)][1], self.wholes[id(dz)][1]
-                call = self.dense_backward_params(node, layer, *wholes, dz_name, views, self.gradients.begins, bounds)
+                call = self.dense_backward_params(node, *wholes, dz_name, views, self.gradients.begins, bounds)
                 self.gradient_calls.append(replace(call, phase="backward"))
         if wanted:
             yield from self.dense_backward_input(node, x, dz, dz_name, wanted[0])
@@ -305,10 +317,20 @@ class _Compiler:
                 return node.layer.activation if node.layer.activation in dense.FUSED else "identity"
         return "identity"
 
+    def block_gradients(
+        self, node: Node, layer: Dense, x: Array, dz: Array, dz_name: str, views: Mapping[str, Array], bounds: Array
+    ) -> Iterator[Call]:
+        """Block by block, the last one first, as the exchange sends them; that of the bias with it."""
+        weight, bias = f"{node.name}.weight", f"{node.name}.bias"
+        for begin, end in reversed(self.blocks_of(node)):
+            dw = views[weight]
+            part = {weight: dw[begin:end]} | ({bias: views[bias]} if layer.bias and end == len(dw) else {})
+            call = self.dense_backward_params(node, x, dz, dz_name, part, {weight: begin}, bounds)
+            yield replace(call, text=call.text.replace(f"{weight})", f"{weight}{_rows(begin, end, dw)})", 1))
+
     def dense_backward_params(
         self,
         node: Node,
-        layer: Dense,
         x: Array,
         dz: Array,
         dz_name: str,
@@ -319,14 +341,13 @@ class _Compiler:
         """For those rows of the weight's gradient, and elements of the bias's, that there are views of."""
         weight, bias, inputs = f"{node.name}.weight", f"{node.name}.bias", f"({node.inputs[0]}, {dz_name})"
         shards = f"    # {len(bounds) - 1} shards, rows {bounds[0]} to {bounds[-1]}"
-        dw = views.get(weight, np.zeros((0, layer.units), self.buffers.dtype))
+        dw = views.get(weight, np.zeros((0, dz.shape[1]), self.buffers.dtype))
         names, begin, rest = f"d({weight})", begins.get(weight, 0), (bounds, self.scratch(node))
-        if not layer.bias:
+        if bias not in views:
             text = f"{names} = dense_backward_weights{inputs}{shards}"
             return Call(dense.dense_backward_weights, (dw, x, dz, begin, *rest), text)
         text = f"{names}, d({bias}) = dense_backward_params{inputs}{shards}"
-        db = views.get(bias, np.zeros(0, self.buffers.dtype))
-        return Call(dense.dense_backward_params, (dw, db, x, dz, begin, begins.get(bias, 0), *rest), text)
+        return Call(dense.dense_backward_params, (dw, views[bias], x, dz, begin, begins.get(bias, 0), *rest), text)
 
     def into(
         self, name: str, text: str, make: Callable[[Array], tuple[Callable[..., Any], tuple[Any, ...]]]
@@ -350,6 +371,11 @@ class _Compiler:
         else:
             self.slopes[name] = self.matrix(name, dy.shape[1], "gradient")
             yield Call(elementwise.copy_into_columns, (self.slopes[name], dy, 0), f"d({name}) = d({source})")
+
+
+def _rows(begin: int, end: int, matrix: Array) -> str:
+    """How some rows of a matrix are written, nothing if they are all."""
+    return "" if (begin, end) == (0, len(matrix)) else f"[{begin}:{end}]"
 
 
 def _applied(function: str, text: str) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 from distprop.comm.communicator import Communicator
 from distprop.comm.exchange import Exchange, make_exchange
 from distprop.comm.shards import owned_shards
+from distprop.comm.slices import cut_rows
 from distprop.comm.volumes import Volume
 from distprop.config.run import Config
 from distprop.data.dataset import Dataset
@@ -96,6 +97,19 @@ class Silent:
         pass
 
 
+def _exchange_of(config: Config, comm: Communicator, layout: Layout) -> tuple[Exchange, dict[str, list[int]]]:
+    """The exchange, and the blocks of rows in which it sends weights between machines."""
+    training, weights = config.training, [parameter for parameter in layout.parameters if parameter.is_weight]
+    assert training.shards is not None
+    itemsize, is_cut = np.dtype(config.dtype).itemsize, not comm.shares_memory and training.exchange == "ordered"
+    blocks = {weight.name: cut_rows(weight.shape, itemsize) if is_cut else [0, weight.shape[0]] for weight in weights}
+    begins = [weight.offset + row * weight.shape[1] for weight in weights for row in blocks[weight.name][:-1]]
+    activations = training.batch_size * sum(sum(weight.shape) for weight in weights)
+    form, sizes = training.exchange, (layout.length, training.shards)
+    exchange = make_exchange(form, comm, *sizes, config.dtype, begins, training.accumulate, activations)
+    return exchange, blocks
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What training made. model: the best epoch's if a validation number is monitored, else the last."""
@@ -124,13 +138,8 @@ class Training:
         self.model = make_model(config.network, encoding, config.dtype)
         target = Target(config.network.loss, encoding.target, self.model.graph.outputs)
         class_weights = target.class_weights(encoding, config.dtype)
-        constants, length = self.model.constants(), self.model.layout.length
-        weights = [parameter for parameter in self.model.layout.parameters if parameter.is_weight]
-        layers, passes = [weight.offset for weight in weights], config.training.accumulate
-        activations = config.training.batch_size * sum(sum(weight.shape) for weight in weights)
-        self._exchange: Exchange = make_exchange(
-            config.training.exchange, comm, length, shards, config.dtype, layers, passes, activations
-        )
+        constants, passes = self.model.constants(), config.training.accumulate
+        self._exchange, blocks = _exchange_of(config, comm, self.model.layout)
         self.model = replace(self.model, params=self._exchange.params)
         run = owned_shards(comm.rank, comm.size, shards)
         self._minibatches = Minibatches(
@@ -140,7 +149,7 @@ class Training:
         self._updater = Updater(config.optimizer, self.model.layout, self._exchange.owned, config.dtype)
         self._step = Step(
             self.model.graph, self.model.layout, constants, self._minibatches, self._exchange, self._updater,
-            shards, config.seed, passes, config.training.log_every,
+            shards, config.seed, passes, config.training.log_every, blocks,
         )  # fmt: skip
         self._evaluator = validation is not None and Evaluator(
             self.model.graph, self.model.named(), constants, validation, target, comm, config.dtype, class_weights,

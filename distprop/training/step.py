@@ -4,6 +4,7 @@ Where ranks share memory a tape is all machine code, and many steps are one call
 machine code between them.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -98,10 +99,11 @@ class Step:
         seed: int,
         passes: int = 1,
         digest_every: int = 1,
+        blocks: Mapping[str, Sequence[int]] | None = None,
     ) -> None:
         self.graph, self.layout, self.constants, self.params = graph, layout, constants, exchange.params
         self.minibatches, self.exchange, self.updater = minibatches, exchange, updater
-        self._shards, self._seed = shards, seed
+        self._shards, self._seed, self._blocks = shards, seed, blocks or {}
         self._runs = passes_of((exchange.nodes[0][0], exchange.nodes[-1][1]), passes)
         self._clock, self._rates = np.zeros(CLOCK, np.int64), np.zeros(MOST_STEPS)
         self._sums, self._norm = np.zeros(3), np.zeros(1)
@@ -230,11 +232,11 @@ class Step:
         if exchange.is_shared_out:
             parts = list(self.layout.views_of(exchange.owned[0], exchange.partials[0]))
             begins, views = {name: begin for name, begin, _ in parts}, {name: view for name, _, view in parts}
-            gradients = Gradients([views], [shard_bounds(samples, self._shards)], *keys, rows.start, begins)
+            gradients = Gradients([views], [shard_bounds(samples, self._shards)], *keys, {}, rows.start, begins)
         else:
             bounds = self._bounds(samples, run)
             partials = [self.layout.views(exchange.partials[node]) for node in bounds]
-            gradients = Gradients(partials, list(bounds.values()), *keys)
+            gradients = Gradients(partials, list(bounds.values()), *keys, self._blocks)
         views = self.layout.views(self.params)
         return compile_program(self.graph, views, self.constants, self._buffers, rows.stop - rows.start, gradients)
 

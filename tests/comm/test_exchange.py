@@ -9,7 +9,7 @@ import pytest
 from distprop.comm import slices
 from distprop.comm.exchange import make_exchange
 from distprop.comm.serial import Serial
-from distprop.comm.slices import cut_into_buckets
+from distprop.comm.slices import cut_into_buckets, cut_rows
 from distprop.comm.threads import run_ranks
 from distprop.errors import UsageError
 from distprop.kernels.norms import BLOCK
@@ -200,3 +200,17 @@ def test_one_rank_alone_reads_its_gradient_where_it_was_written():
     exchange = make_exchange("ordered", Serial(), 100, 8, np.float32, activations=1)
     assert exchange.nodes == ((0, 8),) and exchange.owned == (slice(0, 100),)
     assert np.shares_memory(exchange.parts[0], exchange.partials) and exchange.collect(0) == exchange.share() == []
+
+
+@pytest.mark.parametrize(
+    ("shape", "rows"),
+    [
+        ((784, 1024), [0, 196, 392, 588, 784]),
+        ((784, 256), [0, 784]),
+        ((512, 512), [0, 256, 512]),
+        ((1, 10**6), [0, 1]),
+        ((3, 10**6), [0, 1, 2, 3]),
+    ],
+)
+def test_large_weights_are_cut_into_a_few_blocks_of_rows(shape, rows):
+    assert cut_rows(shape, 4) == rows

@@ -205,6 +205,25 @@ def test_rows_have_the_same_bits_wherever_and_with_whomever_they_are_computed(ro
         equal_bits(backward_input(d[first:end], w), dx[first:end])
 
 
+@pytest.mark.parametrize("cuts", [[0, 50], [0, 1, 50], [0, 17, 33, 49, 50]])
+@pytest.mark.parametrize("n", [3, 29, 70])
+def test_a_sum_over_inputs_that_goes_on_has_the_bits_of_the_whole(n, cuts):
+    (i, o), dtype = (50, 35), np.float32
+    x, w, b = numbers((n, i), dtype), numbers((i, o), dtype), numbers((o,), dtype)
+    for name in ACTIVATIONS:
+        for bias in (b, None):
+            y, scratch = np.full((n, o), np.nan, dtype), np.empty(dense.scratch_elements(n, i, o, 1, dtype), dtype)
+            for begin, end in pairwise(cuts):
+                f = dense.FUSED[name if end == i else "identity"]
+                if begin:
+                    dense.dense_forward_more(y, x, w[begin:end], begin, f, scratch)
+                elif bias is None:
+                    dense.dense_forward_without_bias(y, x, w[:end], f, scratch)
+                else:
+                    dense.dense_forward(y, x, w[:end], bias, f, scratch)
+            equal_bits(y, forward(x, w, np.zeros_like(b) if bias is None else bias, name))
+
+
 @pytest.mark.parametrize(("n", "i", "o"), [(5, 70, 40), (70, 40, 20)])
 def test_transposing_samples_or_weights_gives_the_same_bits(n, i, o):
     d, w, x = numbers((n, o), np.float32), numbers((i, o), np.float32), numbers((n, i), np.float32)
