@@ -2,7 +2,9 @@
 
 Both ranks train a network of that size on one sample each; what counts is the part of the step in which gradients are
 reduced, parameters updated, and ranks wait for each other. Ours ("ordered") takes turns with the textbook form
-(MPI_Allreduce, then the whole update on every rank), and with a plain loop over the same bytes: for each parameter it
+(MPI_Allreduce, then the whole update on every rank), and with a plain loop over the bytes of reducing and updating.
+Ours has no gradients to reduce here, as each rank computes its slice of the sum from both samples, which counts as the
+backward pass, and takes no longer than a partial gradient of full length. The plain loop: for each parameter it
 reads both gradients, the weight and the optimizer's state, and writes the weight and the state, half on each rank.
 Run: python benchmarks/exchange.py [--quick] [--json FILE]
 """
@@ -17,7 +19,8 @@ from rounds import Turn, median_seconds, started, take_rounds
 
 ABOUT = (
     "Milliseconds a step of reducing gradients and updating parameters, float32, 2 ranks; ours against MPI_Allreduce "
-    "with the whole update on every rank, and against reading and writing the same bytes once. "
+    "with the whole update on every rank, and against reading and writing the bytes of it once. "
+    "Ours computes each rank's slice of the summed gradient in the backward pass, so that there is none to reduce. "
     "Median over rounds, and the range of their middle half."
 )
 PHASES = ("exchange", "update", "wait")  # of a step's time
