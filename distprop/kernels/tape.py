@@ -27,7 +27,7 @@ from distprop.kernels.barrier import WAITING
 
 Array: TypeAlias = npt.NDArray[Any]
 
-COMPILE_AFTER = 10_000  # calls: what they cost more in Python is about what compiling costs
+COMPILE_AFTER = 5_000  # calls: what they cost more in Python is about what compiling costs
 FAILED = -2  # an exception inside a kernel: a defect
 LONGEST_ROUND, WORTH_A_LOOP = 4, 3  # calls; times
 
