@@ -3,7 +3,8 @@
 Mathematically an allreduce of the gradients, then the same update everywhere. Physically (form "ordered"): each rank
 owns slices of the flat vectors, sums them over all partial gradients in the order of the tree over shards
 (reduce-scatter), updates them, and hands them to all others (allgather). On one machine the vectors lie in shared
-memory: the first is a sum over memory that others have written, the last nothing but waiting (`Shared`). Between
+memory: the first is a sum over memory that others have written, or, with less to read, the gradient of the own slices
+alone, computed from all ranks' activations (is_shared_out); the last is nothing but waiting (`Shared`). Between
 machines slices travel as messages (`Machines`). `Allreduce` is the textbook form, whose bits depend on the number of
 ranks and on the MPI library; it stays as the yardstick.
 
@@ -130,7 +131,8 @@ def make_exchange(
 ) -> Exchange:
     """The exchange that training.exchange names: "ordered" or "allreduce".
 
-    layers: where their parameters begin. passes: in how many a rank computes its shards, see `passes_of`.
+    layers: where their parameters, or blocks of these, begin.
+    passes: in how many a rank computes its shards, see `passes_of`.
     activations: how many numbers a minibatch's gradient is made of: layers' inputs, and gradients at their outputs.
     """
     if form == "allreduce":
