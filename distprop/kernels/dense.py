@@ -29,10 +29,11 @@ from distprop.kernels.matmul import (
     tree_panel,
     tree_tile,
 )
-from distprop.kernels.vectors import VECTOR_BYTES, panel_copier, transpose
+from distprop.kernels.vectors import VECTOR_BYTES, panel_copier, strip_transposer, transpose
 from distprop.kernels.views import flat
 
 copy_panels, copy_tree_panels = panel_copier(), panel_copier(TREE_ROWS)
+transpose_strip = strip_transposer(THIN_ROWS)
 
 FUSED = {"identity": IDENTITY, "relu": RELU, "leaky_relu": LEAKY_RELU}
 
@@ -43,10 +44,13 @@ BLOCK_BYTES = 1 << 20  # of d, a usual second cache
 THIN_BYTES = 3 * VECTOR_BYTES // 4  # of a row of d: with longer rows not many lanes are wasted
 # Copying a matrix to where a tile finds its part without gaps pays when each of its elements is used so often.
 WORTH_COPYING = 64
+COPY_BYTES = 1 << 18  # of w, copied at a time: parts of its rows that are longer come sooner from memory
 NARROW_TILES = MAX_VECTORS == 1  # whose panels have more gaps than numbers, so that caches and page tables run out
-# For few rows, w isn't copied but taken in blocks that the caches keep while all rows and columns go through them.
+# For few rows, w isn't copied but taken in blocks that the caches keep while all rows and columns go through them; but
+# not a large w with long rows, whose blocks would lie on too many pages.
 BLOCK_DEPTH = 128  # rows of w
-WORTH_BLOCKS = 1 << 18  # bytes of w
+WORTH_BLOCKS = 1 << 19  # bytes of w
+WIDE_BYTES = 1 << 15  # of y
 
 
 def scratch_elements(rows: int, inputs: int, outputs: int, shards: int, dtype: npt.DTypeLike) -> int:
@@ -57,7 +61,7 @@ def scratch_elements(rows: int, inputs: int, outputs: int, shards: int, dtype: n
     stack = TREE_ROWS * lanes * (LEVELS_IN_MEMORY + shards.bit_length())
     block, strip = min(_block_columns(rows, lanes, size), -(-outputs // lanes) * lanes), STRIP_BYTES // size
     panels = block // lanes * _panel(rows, lanes, lanes) + strip // TREE_ROWS * _panel(rows, TREE_ROWS, lanes)
-    return 2 * columns + max(stack + panels, columns * max(inputs, outputs + BLOCK_ROWS))
+    return 2 * columns + max(stack + panels, columns * max(inputs, outputs + BLOCK_ROWS), COPY_BYTES // size)
 
 
 def _block_columns(rows: int, lanes: int, size: int) -> int:
@@ -115,29 +119,35 @@ def _product_panel(
 
 
 @pasted
-def _product(y, x, begin, w, start, start_step, start_row, epilogue, scratch):
-    """y = epilogue of start + the columns of x from begin on, as many as w has rows, times w.
+def _product(y, x, at_x, w, start, start_step, start_row, epilogue, scratch):
+    """y = epilogue of start + the columns of x from at_x on, as many as w has rows, times w.
 
     start: flat, start_step from column to column, start_row from row to row.
     """
     (rows, all_inputs), (inputs, outputs) = x.shape, w.shape
     y, x, w = flat(y), flat(x), flat(w)
     columns = TILE_BYTES // y.itemsize
-    copies = NARROW_TILES and rows >= WORTH_COPYING
-    most = BLOCK_DEPTH if NARROW_TILES and not copies and w.size * w.itemsize > WORTH_BLOCKS else max(inputs, 1)
+    is_large, is_wide = w.size * w.itemsize > WORTH_BLOCKS, y.size * y.itemsize >= WIDE_BYTES
+    copies = NARROW_TILES and (rows >= WORTH_COPYING or (is_large and is_wide))
+    most = BLOCK_DEPTH if NARROW_TILES and not copies and is_large else max(inputs, 1)
+    panel = most * columns
+    strip = max(1, COPY_BYTES // (panel * y.itemsize)) * columns if copies else columns
     for k in range(0, max(inputs, 1), most):
         depth = min(most, inputs - k)
         f = epilogue if k + depth == inputs else IDENTITY
-        for j in range(0, outputs, columns):
-            width, b, at_b, b_k = min(columns, outputs - j), w, k * outputs + j, outputs
+        for begin in range(0, outputs, strip):
+            end = min(begin + strip, outputs)
             if copies:
-                copy_panels(scratch, 0, 0, w, at_b, outputs, depth, width)
-                b, at_b, b_k = scratch, 0, columns
-            first, at_first, first_row = (start, j * start_step, start_row) if k == 0 else (y, j, outputs)
-            _product_panel(
-                y, j, outputs, first, at_first, first_row, x, begin + k, all_inputs, b, at_b, b_k,
-                rows, depth, width, f, y,
-            )  # fmt: skip
+                copy_panels(scratch, 0, panel, w, begin, outputs, depth, end - begin)
+            for j in range(begin, end, columns):
+                width, b, at_b, b_k = min(columns, end - j), w, k * outputs + j, outputs
+                if copies:
+                    b, at_b, b_k = scratch, (j - begin) // columns * panel, columns
+                first, at_first, first_row = (start, j * start_step, start_row) if k == 0 else (y, j, outputs)
+                _product_panel(
+                    y, j, outputs, first, at_first, first_row, x, at_x + k, all_inputs, b, at_b, b_k,
+                    rows, depth, width, f, y,
+                )  # fmt: skip
 
 
 @kernel
@@ -194,20 +204,23 @@ def _tree_products(dw, x, d, begin_input, bounds, scratch):
 def _thin_tree_products(dw, x, d, begin_input, bounds, scratch):
     """dw^T = tree over shards of d^T x, for few outputs: lanes are inputs, so that none is wasted. Same bits."""
     (inputs, outputs), columns = dw.shape, THIN_VECTORS * VECTOR_BYTES // dw.itemsize
-    all_inputs = x.shape[1]
-    dw, x, d = dw.reshape(dw.size), x.reshape(x.size), d.reshape(d.size)
+    all_inputs, height = x.shape[1], min(THIN_ROWS, outputs)
+    dw, x, d = flat(dw), flat(x), flat(d)
     block, stack = scratch[: THIN_ROWS * columns], scratch[THIN_ROWS * columns :]
     for i in range(0, inputs, columns):
         width = min(columns, inputs - i)
-        for o in range(0, outputs, THIN_ROWS):
-            height = min(THIN_ROWS, outputs - o)
+        for tile in range(0, outputs, THIN_ROWS):
+            o = min(tile, outputs - height)  # the last tile is as high as the others, and computes some rows again
             tree_tile(
                 block, 0, height, columns, d, o, outputs, x, begin_input + i, all_inputs,
                 bounds, 0, bounds.size - 1, stack, 0, width,
             )  # fmt: skip
-            for n in range(height):
-                for j in range(width):
-                    dw[(i + j) * outputs + o + n] = block[n * columns + j]
+            if height == THIN_ROWS:
+                transpose_strip(dw, i * outputs + o, outputs, block, 0, columns, width)
+            else:
+                for n in range(height):
+                    for j in range(width):
+                        dw[(i + j) * outputs + o + n] = block[n * columns + j]
 
 
 @pasted
@@ -241,7 +254,7 @@ def dense_backward_params(dw, db, x, d, begin_input, begin_output, bounds, scrat
     _weights(dw, x, d, begin_input, bounds, rest)
     one[0] = 1  # a sum of rows is the product with ones, as 1 d is exact
     outputs, columns = d.shape[1], THIN_VECTORS * VECTOR_BYTES // d.itemsize
-    d = d.reshape(d.size)
+    d = flat(d)
     for j in range(0, db.size, columns):
         tree_tile(
             db, j, 1, db.size, one, 0, 0, d, begin_output + j, outputs,

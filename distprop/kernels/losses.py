@@ -8,7 +8,7 @@ Loops over all elements are flat, not row by row, because rows are often shorter
 
 from distprop.kernels.elementary import exp, log, sigmoid, softplus
 from distprop.kernels.jit import inlined, kernel
-from distprop.kernels.views import flat
+from distprop.kernels.views import flat, row
 
 
 @kernel
@@ -77,10 +77,10 @@ def softmax_cross_entropy(losses, dz, z, labels, weights, scale, label_smoothing
     on = one - smoothing + off
     _subtract_maxima(dz, z)
     for n in range(z.shape[0]):
-        losses[n] = _expected(dz[n], labels[n], smoothing)
+        losses[n] = _expected(row(dz, n), labels[n], smoothing)
     _exponentials(dz)
     for n in range(z.shape[0]):
-        e, label = dz[n], labels[n]
+        e, label = row(dz, n), labels[n]
         total = _sum(e)
         losses[n] = weights[n] * (log(total) - losses[n])
         inverse, factor = one / total, weights[n] * scale
@@ -96,7 +96,7 @@ def softmax_rows(p, z):
     _subtract_maxima(p, z)
     _exponentials(p)
     for n in range(z.shape[0]):
-        inverse = z.dtype.type(1) / _sum(p[n])
+        inverse = z.dtype.type(1) / _sum(row(p, n))
         for c in range(z.shape[1]):
             p[n, c] *= inverse
 
@@ -105,7 +105,7 @@ def softmax_rows(p, z):
 def _subtract_maxima(shifted, z):
     """shifted = z - maximum of its row."""
     for n in range(z.shape[0]):
-        maximum = _maximum(z[n])
+        maximum = _maximum(row(z, n))
         for c in range(z.shape[1]):
             shifted[n, c] = z[n, c] - maximum
 
@@ -119,12 +119,12 @@ def _exponentials(e):
 
 
 @inlined
-def _expected(row, label, smoothing):
-    """sum_c q_c row_c with q = (1 - smoothing) one_hot(label) + smoothing / classes."""
-    zero, one = row.dtype.type(0), row.dtype.type(1)
-    expected = (one - smoothing) * row[label]
+def _expected(z, label, smoothing):
+    """sum_c q_c z_c with q = (1 - smoothing) one_hot(label) + smoothing / classes."""
+    zero, one = z.dtype.type(0), z.dtype.type(1)
+    expected = (one - smoothing) * z[label]
     if smoothing > zero:  # not only for speed: 0 times an infinite logit would be NaN
-        expected += smoothing / row.dtype.type(row.size) * _sum(row)
+        expected += smoothing / z.dtype.type(z.size) * _sum(z)
     return expected
 
 
@@ -133,7 +133,7 @@ def _weighted_means(losses, terms, weights):
     """losses[n] = w_n times the mean of row n of the terms."""
     mean = terms.dtype.type(1) / terms.dtype.type(terms.shape[1])
     for n in range(losses.size):
-        losses[n] = weights[n] * (_sum(terms[n]) * mean)
+        losses[n] = weights[n] * (_sum(row(terms, n)) * mean)
 
 
 @inlined
@@ -147,22 +147,22 @@ def _scale_rows(dz, weights, scale):
 
 
 @inlined
-def _sum(row):
+def _sum(values):
     """Eight running sums, so that an addition needn't wait for the one before it; their tree; then what is left."""
-    a = b = c = d = e = f = g = h = row.dtype.type(0)
-    whole = row.size - row.size % 8
+    a = b = c = d = e = f = g = h = values.dtype.type(0)
+    whole = values.size - values.size % 8
     for i in range(0, whole, 8):
-        a += row[i]
-        b += row[i + 1]
-        c += row[i + 2]
-        d += row[i + 3]
-        e += row[i + 4]
-        f += row[i + 5]
-        g += row[i + 6]
-        h += row[i + 7]
+        a += values[i]
+        b += values[i + 1]
+        c += values[i + 2]
+        d += values[i + 3]
+        e += values[i + 4]
+        f += values[i + 5]
+        g += values[i + 6]
+        h += values[i + 7]
     total = ((a + b) + (c + d)) + ((e + f) + (g + h))
-    for i in range(whole, row.size):
-        total += row[i]
+    for i in range(whole, values.size):
+        total += values[i]
     return total
 
 
@@ -172,15 +172,15 @@ def _larger(a, b):
 
 
 @inlined
-def _maximum(row):
-    """The largest number of a row, in four strands for the same reason. Of a row with NaN it may be any number."""
-    a = b = c = d = row[0]
-    whole = row.size - row.size % 4
+def _maximum(values):
+    """The largest number, in four strands for the same reason. With NaN it may be any number."""
+    a = b = c = d = values[0]
+    whole = values.size - values.size % 4
     for i in range(0, whole, 4):
-        a = _larger(row[i], a)
-        b = _larger(row[i + 1], b)
-        c = _larger(row[i + 2], c)
-        d = _larger(row[i + 3], d)
-    for i in range(whole, row.size):
-        a = _larger(row[i], a)
+        a = _larger(values[i], a)
+        b = _larger(values[i + 1], b)
+        c = _larger(values[i + 2], c)
+        d = _larger(values[i + 3], d)
+    for i in range(whole, values.size):
+        a = _larger(values[i], a)
     return _larger(_larger(a, b), _larger(c, d))

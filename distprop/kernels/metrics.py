@@ -7,38 +7,46 @@ import numpy as np
 
 from distprop.kernels.jit import inlined, kernel
 from distprop.kernels.losses import softmax_rows
+from distprop.kernels.views import row
 
 __all__ = ["binary_sums", "classification_sums", "correct_weights", "regression_sums", "softmax_rows"]
 
 
 @inlined
-def _first_maximum(row):
+def _first_maximum(logits):
     """Index of the largest number, the first of equals; a NaN counts as largest, as in NumPy."""
     best = 0
-    for c in range(1, row.size):
-        if row[c] > row[best] or (row[c] != row[c] and row[best] == row[best]):
+    for c in range(1, logits.size):
+        if logits[c] > logits[best] or (logits[c] != logits[c] and logits[best] == logits[best]):
             best = c
     return best
 
 
 @inlined
-def _rank(row, label):
+def _rank(logits, label):
     """How many classes come before the label: those with a larger logit, or an equal one and a lower index."""
     rank = 0
-    for c in range(row.size):
-        if not (row[c] < row[label] or (row[c] == row[label] and c >= label)):  # a NaN comes before everything
+    for c in range(logits.size):
+        if not (
+            logits[c] < logits[label] or (logits[c] == logits[label] and c >= label)
+        ):  # a NaN comes before everything
             rank += 1
     return rank
+
+
+@inlined
+def _is_correct(logits, label):
+    """Whether _first_maximum is the label, found without jumps; of a single logit, whether its sign says so."""
+    if logits.size > 1:
+        return _rank(logits, label) == 0
+    return logits[0] > 0 if label == 1 else logits[0] <= 0
 
 
 @kernel
 def correct_weights(out, z, labels, weights):
     """out[n] = weights[n] where row n of z (N, C), or the sign of z (N, 1), predicts labels[n], else 0. out (N,)."""
     for n in range(z.shape[0]):
-        row = z[n]
-        best = _first_maximum(row)
-        predicted = best if row.size > 1 else np.int64(row[0] > 0)
-        out[n] = weights[n] if row[best] == row[best] and predicted == labels[n] else 0.0
+        out[n] = weights[n] if _is_correct(row(z, n), labels[n]) else 0.0
 
 
 @kernel
@@ -49,12 +57,12 @@ def classification_sums(sums, confusion, z, labels, weights, k):
     Predicted is the largest logit's class, the lowest of equals. A row with NaN is never correct.
     """
     for n in range(z.shape[0]):
-        row, label, weight = z[n], labels[n], np.float64(weights[n])
-        predicted = _first_maximum(row)
-        known = row[predicted] == row[predicted]
+        logits, label, weight = row(z, n), labels[n], np.float64(weights[n])
+        predicted = _first_maximum(logits)
+        known = logits[predicted] == logits[predicted]
         sums[0] += weight
         sums[1] += weight if known and predicted == label else 0.0
-        sums[2] += weight if known and _rank(row, label) < k else 0.0
+        sums[2] += weight if known and _rank(logits, label) < k else 0.0
         confusion[label, predicted] += 1
 
 

@@ -13,7 +13,7 @@ from distprop.kernels.jit import inlined, kernel
 from distprop.kernels.random import SHUFFLE, random_words
 
 _SMALLEST_HALF = 8
-_BITS_32 = np.uint64(32)
+_ONE, _BITS_32, _LOW_32 = np.uint64(1), np.uint64(32), np.uint64(0xFFFFFFFF)
 _MULTIPLIER_0 = np.uint64(0x9E3779B97F4A7C15)  # odd, of no structure: 2^64 / golden ratio
 _MULTIPLIER_1 = np.uint64(0xD6E8FEB86659FD93)
 
@@ -62,6 +62,14 @@ def _two_rounds(left, right, key_left, key_right, left_size, right_size):
 
 
 @inlined
+def _rounds(left, right, left_size, right_size, keys):
+    left, right = _two_rounds(left, right, keys[0], keys[1], left_size, right_size)
+    left, right = _two_rounds(left, right, keys[2], keys[3], left_size, right_size)
+    left, right = _two_rounds(left, right, keys[4], keys[5], left_size, right_size)
+    return _two_rounds(left, right, keys[6], keys[7], left_size, right_size)
+
+
+@inlined
 def permuted(index, samples, sizes, keys):
     """Where the permutation of [0, samples) takes index; sizes and keys as made by the functions above."""
     left_size, right_size = sizes
@@ -69,13 +77,21 @@ def permuted(index, samples, sizes, keys):
     while True:
         left = place // right_size
         right = place - left * right_size
-        left, right = _two_rounds(left, right, keys[0], keys[1], left_size, right_size)
-        left, right = _two_rounds(left, right, keys[2], keys[3], left_size, right_size)
-        left, right = _two_rounds(left, right, keys[4], keys[5], left_size, right_size)
-        left, right = _two_rounds(left, right, keys[6], keys[7], left_size, right_size)
+        left, right = _rounds(left, right, left_size, right_size, keys)
         place = left * right_size + right
         if place < np.uint64(samples):
             return np.int64(place)
+
+
+@inlined
+def _write_halves(places, start, right_size):
+    """places[i] = left 2^32 + right, where left * right_size + right is start + i."""
+    left, right = np.uint64(start) // right_size, np.uint64(start) % right_size
+    for i in range(places.shape[0]):
+        places[i] = np.int64((left << _BITS_32) | right)
+        right += _ONE
+        if right == right_size:
+            left, right = left + _ONE, np.uint64(0)
 
 
 @kernel
@@ -84,10 +100,16 @@ def minibatch_indices(indices, start, samples, seed, epoch):
 
     indices (B,) int64; 0 <= start, start + B <= samples; 1 <= samples <= 2^40; 0 <= seed < 2^63; 0 <= epoch < 2^48.
     """
-    sizes = permutation_sizes(samples)
+    left_size, right_size = sizes = permutation_sizes(samples)
     keys = permutation_keys(seed, epoch)
+    _write_halves(indices, start, right_size)
+    for i in range(indices.shape[0]):  # without a jump, so that it becomes vector code
+        left, right = np.uint64(indices[i]) >> _BITS_32, np.uint64(indices[i]) & _LOW_32
+        left, right = _rounds(left, right, left_size, right_size, keys)
+        indices[i] = np.int64(left * right_size + right)
     for i in range(indices.shape[0]):
-        indices[i] = permuted(start + i, samples, sizes, keys)
+        if indices[i] >= samples:
+            indices[i] = permuted(indices[i], samples, sizes, keys)
 
 
 @kernel

@@ -93,7 +93,7 @@ class Emitter:
     def transposed(self, square: list[ir.Value]) -> list[ir.Value]:
         """The transpose of as many vectors as a vector has lanes: within parts of 16 bytes, where a shuffle is one
         instruction on every CPU, then of the parts."""
-        part = 16 // self.bytes
+        part = min(16 // self.bytes, self.lanes)
         groups = [self._shuffled(square[i : i + part], 1, part) for i in range(0, self.lanes, part)]
         columns = [self._shuffled([group[i] for group in groups], part, self.lanes) for i in range(part)]
         return [columns[i][j] for j in range(self.lanes // part) for i in range(part)]
@@ -222,6 +222,19 @@ def _transpose(builder: ir.IRBuilder, kind: ir.Type, arguments: list[ir.Value]) 
                 builder.call(function(builder.module, "transpose_edge", kind, given, _transpose_edge), given)
 
 
+def _transpose_strip(height: int, builder: ir.IRBuilder, kind: ir.Type, arguments: list[ir.Value]) -> None:
+    target, ldt, source, lds, columns = arguments
+    emit = Emitter(builder, kind)
+    emit = Emitter(builder, kind, height * emit.bytes)
+    with cgutils.for_range(builder, builder.sdiv(builder.add(columns, INT(height - 1)), INT(height))) as loop:
+        first = builder.mul(loop.index, INT(height))
+        square = [emit.load(emit.at(source, first, builder.mul(INT(n), lds))) for n in range(height)]
+        for n, vector in enumerate(emit.transposed(square)):
+            column = builder.add(first, INT(n))
+            with builder.if_then(builder.icmp_signed("<", column, columns), likely=True):
+                emit.store(vector, emit.at(target, builder.mul(column, ldt)))
+
+
 def _copy_panels(width: int | None, builder: ir.IRBuilder, kind: ir.Type, arguments: list[ir.Value]) -> None:
     target, panel, source, lds, rows, columns = arguments
     emit = Emitter(builder, kind)
@@ -250,6 +263,18 @@ def transpose(typing_context, target, at_target, ldt, source, at_source, lds, ro
     """target[j, i] = source[i, j] for i < rows and j < columns."""
     n = types.intp
     return types.void(target, n, n, source, n, n, n, n), lambda *context: call(*context, "transpose", _transpose)
+
+
+def strip_transposer(height: int) -> Callable[..., None]:
+    """The intrinsic with target[j, i] = source[i, j] for i < height, j < columns; reads whole vectors of `height`."""
+
+    @intrinsic
+    def transpose_strip(typing_context, target, at_target, ldt, source, at_source, lds, columns):
+        n, name = types.intp, f"transpose_strip_{height}"
+        signature = types.void(target, n, n, source, n, n, n)
+        return signature, lambda *context: call(*context, name, partial(_transpose_strip, height))
+
+    return transpose_strip
 
 
 def panel_copier(width: int | None = None) -> Callable[..., None]:

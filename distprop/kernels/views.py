@@ -38,6 +38,20 @@ def piece(typing_context, array, row, start, size):
 
 
 @intrinsic
+def row(typing_context, array, number):
+    """array[number] of a contiguous array of two axes."""
+    part = types.Array(array.dtype, 1, "C", readonly=not array.mutable)
+
+    def generate(context, builder, signature, arguments):
+        whole = context.make_array(array)(context, builder, arguments[0])
+        size = builder.extract_value(whole.shape, 1)
+        first = builder.gep(whole.data, [builder.mul(arguments[1], size)])
+        return _view(context, builder, part, first, size, whole.itemsize)
+
+    return part(array, types.intp), generate
+
+
+@intrinsic
 def span(typing_context, array, start, size):
     """array[start : start + size] of a contiguous array of one axis."""
     part = types.Array(array.dtype, 1, "C")

@@ -261,7 +261,7 @@ class Step:
             calls += exchange.share()
         else:
             update = partial(self._reduced, samples, updates=True)
-            calls += [*prepare, *exchange.backward_and_update(after, update), *self.digests.compare(), check]
+            calls = [*prepare, *calls, *exchange.backward_and_update(after, update), *self.digests.compare(), check]
         arguments = (self._sums, self._clock, exchange.totals, minibatches.total_weight, samples)
         return [*calls, Call(finish_step, arguments, "sums += loss, correct, weight", "update")]
 
