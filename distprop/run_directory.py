@@ -27,6 +27,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,7 @@ class RunDirectory:
     def status(self) -> Path:
         return self.path / "status.json"
 
-    @property
+    @cached_property
     def metrics(self) -> Path:
         return self.path / "metrics.jsonl"
 
@@ -314,11 +315,14 @@ def _object(text: bytes) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
+_encode = json.JSONEncoder(allow_nan=False).encode
+
+
 def _json(record: Mapping[str, Any]) -> str:
     try:
-        return json.dumps(record, allow_nan=False)
+        return _encode(record)
     except ValueError:
-        return json.dumps(_finite(record), allow_nan=False)
+        return _encode(_finite(record))
 
 
 def _finite(value: Any) -> Any:

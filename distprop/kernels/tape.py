@@ -80,12 +80,12 @@ Record: TypeAlias = Callable[[Call, int, int], None]  # takes a call and when it
 class Tape:
     """Calls to be made again and again: at first one by one, then as machine code."""
 
-    def __init__(self, calls: Iterable[Call]) -> None:
+    def __init__(self, calls: Iterable[Call], phases: Sequence[str] = ()) -> None:
         self.calls = tuple(calls)
-        self.phases = tuple(dict.fromkeys(call.phase for call in self.calls))
-        self._nanoseconds = np.zeros(len(self.phases), np.int64)
+        self.phases = tuple(phases) or tuple(dict.fromkeys(call.phase for call in self.calls))
+        self.nanoseconds = np.zeros(len(self.phases), np.int64)  # by phase, since the beginning
         self._left = -(-COMPILE_AFTER // max(len(self.calls), 1))  # runs
-        self._parts: list[_Native | _Interpreted] = [_Interpreted(self.calls, self.phases, self._nanoseconds)]
+        self._parts: list[_Native | _Interpreted] = [_Interpreted(self.calls, self.phases, self.nanoseconds)]
 
     def run(self, times: int = 1, waiting: Callable[[], None] = lambda: None, record: Record | None = None) -> int:
         """Make all calls, `times` over. Returns 0, or what the kernel returned that ended it.
@@ -94,7 +94,7 @@ class Tape:
         of each call, calls are made one by one.
         """
         if record:
-            return _Interpreted(self.calls, self.phases, self._nanoseconds, record).run(times, waiting)
+            return _Interpreted(self.calls, self.phases, self.nanoseconds, record).run(times, waiting)
         first = min(times, max(self._left, 0))
         self._left -= first
         if code := self._run(first, waiting):
@@ -108,7 +108,7 @@ class Tape:
         self._parts = []
         for is_compiled, group in itertools.groupby(self.calls, lambda call: call.is_compiled):
             part = _Native if is_compiled else _Interpreted
-            self._parts.append(part(tuple(group), self.phases, self._nanoseconds))
+            self._parts.append(part(tuple(group), self.phases, self.nanoseconds))
 
     def _run(self, times: int, waiting: Callable[[], None]) -> int:
         if len(self._parts) == 1:
@@ -126,7 +126,7 @@ class Tape:
     @property
     def seconds(self) -> dict[str, float]:
         """By phase, since the beginning."""
-        return {phase: count * 1e-9 for phase, count in zip(self.phases, self._nanoseconds.tolist(), strict=True)}
+        return {phase: count * 1e-9 for phase, count in zip(self.phases, self.nanoseconds.tolist(), strict=True)}
 
 
 class _Interpreted:

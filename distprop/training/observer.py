@@ -53,9 +53,11 @@ def times_of_ranks(seconds: npt.NDArray[np.float64]) -> dict[str, Any]:
 
     slowest_rank: whose work, which is all but waiting and exchange, took longest; imbalance: how many times the mean.
     """
-    times: dict[str, Any] = {"seconds": dict(zip(PHASES, np.round(seconds, 6).T.tolist(), strict=True))}
+    times: dict[str, Any] = {"seconds": dict(zip(PHASES, seconds.round(6).T.tolist(), strict=True))}
+    if len(seconds) == 1:
+        return times
     work = seconds[:, [phase not in ("exchange", "wait") for phase in PHASES]].sum(axis=1)
-    if len(work) > 1 and work.any():
+    if work.any():
         times |= {"slowest_rank": int(work.argmax()), "imbalance": round(float(work.max() / work.mean()), 3)}
     return times
 

@@ -55,6 +55,8 @@ class LearningRate:
         Step i of W steps of warm-up gets (i + 1) / W of the schedule's first value.
         """
         numbers = np.arange(first, first + steps)
+        if first >= self._warmup:
+            return self._rate * self._own(numbers - self._warmup, plateau)
         own = self._own(np.maximum(numbers - self._warmup, 0), plateau)
         warm = np.where(numbers < self._warmup, (numbers + 1) / max(self._warmup, 1), 1.0)
         return self._rate * (warm * own)

@@ -4,9 +4,10 @@ Where ranks share memory a tape is all machine code, and many steps are one call
 machine code between them.
 """
 
+import functools
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -135,12 +136,6 @@ class Step:
         """Whether the steps that have been run are machine code by now."""
         return all(tape.is_compiled for tape in self._tapes.values())
 
-    @property
-    def seconds(self) -> dict[str, float]:
-        """Where this rank's time went since the beginning, by phase."""
-        spent = [tape.seconds for tape in self._tapes.values()]
-        return {phase: sum(seconds.get(phase, 0.0) for seconds in spent) for phase in PHASES}
-
     def run(
         self,
         epoch: int,
@@ -164,12 +159,12 @@ class Step:
         first = number * minibatches.batch_size
         samples = min(minibatches.batch_size, len(minibatches.data) - first)
         if samples not in self._tapes:
-            self._tapes[samples] = Tape(self._calls(samples))
+            self._tapes[samples] = Tape(self._calls(samples), PHASES)
         clock[EPOCH], clock[STEP], clock[FIRST], clock[DONE] = epoch, step, first, 0
         self._rates[: len(rates)], self._sums[:] = rates, sums
         self.digests.begin(step)
-        exchange.words[[WISHES, PATIENCE]] = wishes, patience
-        exchange.words[NANOSECONDS] = [int(seconds * 1e9) for seconds in self.seconds.values()]
+        exchange.words[WISHES], exchange.words[PATIENCE] = wishes, patience
+        exchange.words[NANOSECONDS] = sum(tape.nanoseconds for tape in self._tapes.values())
         code = self._tapes[samples].run(len(rates), exchange.waiting, record)
         done, weight, loss = int(clock[DONE]), float(minibatches.total_weight[0]), float(exchange.totals[0])
         norm = float(self._norm[0])
@@ -181,7 +176,7 @@ class Step:
             self.digests.during(step, done)
             raise self.digests.diverged(step + done)
         assert code == 0, f"a kernel has failed at step {step + done + 1}"
-        all_wishes = int(np.bitwise_or.reduce(exchange.all_words[:, WISHES]))
+        all_wishes = functools.reduce(operator.or_, exchange.all_words[:, WISHES].tolist())
         loss_sum, correct_sum, weight_sum = self._sums.tolist()
         return StepsResult(
             done, done * samples, (loss_sum, correct_sum, weight_sum), weight, loss, norm, all_wishes,
@@ -260,7 +255,7 @@ class Step:
             calls += [call for bucket, part in parts for call in self._update(bucket, part)]
             calls += exchange.share()
         else:
-            update = partial(self._reduced, samples, updates=True)
+            update = functools.partial(self._reduced, samples, updates=True)
             calls = [*prepare, *calls, *exchange.backward_and_update(after, update), *self.digests.compare(), check]
         arguments = (self._sums, self._clock, exchange.totals, minibatches.total_weight, samples)
         return [*calls, Call(finish_step, arguments, "sums += loss, correct, weight", "update")]
