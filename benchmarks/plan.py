@@ -29,6 +29,7 @@ HERE = (("64-32-10", 64, 6000), ("784-256-128-10", 64, 400), ("28-300-300-300-2"
 BETWEEN = (("784-256-128-10", 192, 200), ("784-1024-1024-10", 192, 200))
 HOSTS = 3
 TRAINING_S = 4.0
+GOAL = 0.15
 CONFIG = """
 [data.train]
 features = "{folder}/features.npy"
@@ -98,7 +99,7 @@ def here(options: argparse.Namespace) -> Iterator[Figure]:
                 for ranks, of_ranks in ratios.items():
                     of_ranks.append(rows_of[ranks]["measured_step_s"] / train(config, ranks))
             for ranks, of_ranks in ratios.items():
-                yield figure(f"{network}, {rows} rows", f"{ranks} of this machine: plan / training", of_ranks)
+                yield from compared(f"{network}, {rows} rows", f"{ranks} of this machine: plan / training", of_ranks)
 
 
 def between(options: argparse.Namespace) -> Iterator[Figure]:
@@ -112,7 +113,13 @@ def between(options: argparse.Namespace) -> Iterator[Figure]:
             yield figure(subject, f"{HOSTS} hosts: model, ms", [1e3 * row["predicted_step_s"] for row in found])
             yield figure(subject, f"{HOSTS} hosts: measured, ms", [1e3 * row["measured_step_s"] for row in found])
             ratios = [row["predicted_step_s"] / row["measured_step_s"] for row in found]
-            yield figure(subject, f"{HOSTS} hosts: model / measured", ratios)
+            yield from compared(subject, f"{HOSTS} hosts: model / measured", ratios)
+
+
+def compared(subject: str, measure: str, ratios: Sequence[float]) -> Iterator[Figure]:
+    """What was predicted over what is so, and how far their median is from 1."""
+    yield figure(subject, measure, ratios)
+    yield figure(subject, f"{measure}, off by", [abs(statistics.median(ratios) - 1)], GOAL, at_most=True)
 
 
 def main() -> None:
