@@ -1,8 +1,8 @@
 """A tape: a list of kernel calls with bound arguments, written as one straight-line function of machine code.
 
-What changes from step to step lies in arrays, so the arguments are constants of that function. It is made in some ten
-milliseconds: the kernels themselves are compiled already and are only called. The loop over steps is in it too. A tape
-that is run a few times only isn't worth even that; its calls are made one by one.
+What changes from step to step lies in arrays, so the arguments are constants of that function. It is made in a tenth of
+a second: the kernels themselves are compiled already and are only called. The loop over steps is in it too. A tape that
+is run a few times only isn't worth even that; its calls are made one by one.
 Functions that are no kernels, such as collectives, may stand between the calls; then the tape is several functions,
 and Python runs from one to the next.
 """
@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
 from numba.core import cgutils, types
+from numba.core.callconv import RETCODE_NONE, RETCODE_OK
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 
@@ -256,6 +257,7 @@ class _Writer:
         self._nanoseconds = nanoseconds
         self._state = [self._address(state[i : i + 1], _INT) for i in range(2)]
         self._clock = _Clock(self._builder)
+        self._places: dict[ir.Type, ir.Value] = {}
 
     def write(self, calls: Sequence[Call], phases: Sequence[int]) -> None:
         builder, function = self._builder, self._function
@@ -313,41 +315,50 @@ class _Writer:
         builder.store(now, last)
 
     def _call(self, call: Call, index: ir.Value | None = None, strides: Sequence[int] = ()) -> ir.Value | None:
-        """The call, with its arrays index * strides bytes further on; what it returned, if that is an integer."""
-        compiled = _compiled(call)
+        """The call, with its arrays index * strides bytes further on; what it returned, if that is an integer.
+
+        Numba's helpers would take five times as many instructions, which LLVM then removes; it is all constants.
+        """
+        builder, compiled = self._builder, _compiled(call)
         description, convention = compiled.fndesc, self._context.call_conv
         address = compiled.library.get_pointer_to_function(description.llvm_func_name)
         kind = convention.get_function_type(description.restype, description.argtypes)
-        callee = self._builder.inttoptr(_INT(address), kind.as_pointer())
-        offsets = [self._builder.mul(index, _INT(stride)) for stride in strides] or [_INT(0)] * len(call.arguments)
-        given = zip(call.arguments, description.argtypes, offsets, strict=True)
-        values = [self._value(argument, kind, offset) for argument, kind, offset in given]
-        status, result = convention.call_function(
-            self._builder, callee, description.restype, description.argtypes, values
-        )
-        with self._builder.if_then(status.is_error, likely=False):
-            self._builder.ret(_INT(FAILED))
-        return result if isinstance(description.restype, types.Integer) else None
+        result, problem, *expected = kind.args
+        offsets = [builder.mul(index, _INT(stride)) for stride in strides] or [None] * len(call.arguments)
+        given = [value for pair in zip(call.arguments, offsets, strict=True) for value in self._values(*pair)]
+        values = [self._as(value, wanted) for value, wanted in zip(given, expected, strict=True)]
+        places = [self._place(of_one.pointee) for of_one in (result, problem)]
+        code = builder.call(builder.inttoptr(_INT(address), kind.as_pointer()), [*places, *values])
+        is_other = [builder.icmp_signed("!=", code, known) for known in (RETCODE_OK, RETCODE_NONE)]
+        with builder.if_then(builder.and_(*is_other), likely=False):
+            builder.ret(_INT(FAILED))
+        return builder.load(places[0]) if isinstance(description.restype, types.Integer) else None
 
-    def _value(self, argument: Any, kind: Any, offset: ir.Value) -> ir.Value:
-        if isinstance(kind, types.Array):
-            return self._array(argument, kind, offset)
-        if isinstance(argument, Cell):
-            element = self._context.get_value_type(kind)
-            return self._builder.load(self._address(argument.array[argument.place :], element))
-        return self._context.get_value_type(kind)(argument)  # not get_constant: it is there only after a compilation
+    def _values(self, argument: Any, offset: ir.Value | None) -> list[Any]:
+        """As Numba passes an argument: a number, or the fields of an array one by one."""
+        if not isinstance(argument, np.ndarray):
+            return [argument]
+        address = argument.ctypes.data
+        data = address if offset is None else self._builder.add(_INT(address), offset)
+        owner, parent = 0, 0
+        return [owner, parent, argument.size, argument.itemsize, data, *argument.shape, *argument.strides]
+
+    def _as(self, value: Any, wanted: ir.Type) -> ir.Value:
+        """The value as an argument of this type."""
+        if isinstance(value, Cell):
+            return self._builder.load(self._address(value.array[value.place :], wanted))
+        if isinstance(wanted, ir.PointerType):
+            return _INT(value).inttoptr(wanted) if isinstance(value, int) else self._builder.inttoptr(value, wanted)
+        return wanted(value)
+
+    def _place(self, kind: ir.Type) -> ir.Value:
+        """Memory for what a call returns besides its code; all calls can use the same."""
+        if kind not in self._places:
+            self._places[kind] = cgutils.alloca_once(self._builder, kind)
+        return self._places[kind]
 
     def _address(self, array: Array, element: ir.Type) -> ir.Value:
-        return self._builder.inttoptr(_INT(array.ctypes.data), element.as_pointer())
-
-    def _array(self, array: Array, kind: Any, offset: ir.Value) -> ir.Value:
-        view = cgutils.create_struct_proxy(kind)(self._context, self._builder)
-        address = self._builder.add(_INT(array.ctypes.data), offset)
-        view.data = self._builder.inttoptr(address, view.data.type)
-        view.shape = cgutils.pack_array(self._builder, [_INT(length) for length in array.shape])
-        view.strides = cgutils.pack_array(self._builder, [_INT(stride) for stride in array.strides])
-        view.itemsize, view.nitems = _INT(array.itemsize), _INT(array.size)
-        return view._getvalue()
+        return _INT(array.ctypes.data).inttoptr(element.as_pointer())
 
 
 def _compiled(call: Call) -> Any:

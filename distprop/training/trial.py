@@ -16,7 +16,7 @@ from distprop.config.run import Config
 from distprop.training.loop import Silent, Training
 from distprop.training.run import Material
 
-ENOUGH_S, MOST_S = 0.2, 0.7  # of steps as they are when all is compiled, and of all steps
+ENOUGH_S, MOST_S = 0.2, 0.7  # of steps as they are when all is compiled, and of others
 LEAST_STEPS = 5
 RUN_S = 0.02  # of some steps without looking round
 
@@ -39,9 +39,12 @@ class Trial:
 
 
 class _Run(NamedTuple):
+    """is_compiled: whether all was machine code when it began."""
+
     steps: int
     seconds: float
     marks: list[Mark]
+    is_compiled: bool
 
 
 def trial(config: Config, material: Material, comm: Communicator) -> Trial:
@@ -51,7 +54,7 @@ def trial(config: Config, material: Material, comm: Communicator) -> Trial:
     used, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     runs = list(_runs(training, comm))
-    runs = runs[len(runs) // 2 :]
+    runs = [run for run in runs if run.is_compiled] or runs[len(runs) // 2 :]
     step_s = median(run.seconds / run.steps for run in runs)
     if not isinstance(comm, StandIn):
         return Trial(step_s)
@@ -71,10 +74,10 @@ def _runs(training: Training, comm: Communicator) -> Iterator[_Run]:
         begin = time.perf_counter()
         steps = training.try_steps(done, wanted)
         end = time.perf_counter()
-        yield _Run(steps, end - begin, list(marks))
+        yield _Run(steps, end - begin, list(marks), compiled is not None)
         done += steps
         compiled = end if compiled is None and training.is_compiled else compiled
-        enough = done >= LEAST_STEPS and (end - (compiled or end) > ENOUGH_S or end - began > MOST_S)
+        enough = done >= LEAST_STEPS and (end - compiled > ENOUGH_S if compiled else end - began > MOST_S)
         wanted = 0 if enough else max(1, int(RUN_S * steps / (end - begin)))
         wanted = int(comm.broadcast(str(wanted)))
 
