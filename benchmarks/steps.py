@@ -34,9 +34,10 @@ from distprop.kernels.permutation import minibatch_indices
 ABOUT = (
     "Ratios of speeds, ours over the peer's in the same round: above 1 distprop is faster. Shuffling and gathering the "
     "minibatches are included on every side. 1 rank / 1 shard: the default number of shards against one shard, which "
-    "is what the same bits on any number of ranks cost. 2 ranks / two runs: against two runs of one rank side by side. "
-    "Of the tile: the rate of a step's products, if they had the whole step's time, over that of the register tile on "
-    "data in the first cache."
+    "is what the same bits on any number of ranks cost. 2 ranks / two runs: against two runs of one rank side by side; "
+    "/ two that wait: against two that wait for each other as often as ranks do, for nothing else. Of the tile: the "
+    "rate of a step's products, if they had the whole step's time, over that of the register tile on data in the first "
+    "cache."
 )
 # Relative difference of the mean loss of 4 steps, of the first 20. It begins with 1e-7; then Adam, which divides by a
 # gradient's own size, makes the rounding of tiny gradients visible: NumPy in float32 is 1e-4 away from float64.
@@ -76,7 +77,7 @@ def measure(task: Task, options: argparse.Namespace) -> Measured:
         with started(contestants, options.seconds) as sides:
             compare(task, {name: side.ready[0]["losses"] for name, side in sides.items()})
             turns = take_rounds(sides, options.rounds, lambda: tile.append(_tile_gflops(options.cores[0])))
-    return Measured({name: [speed_of(task, turn) for turn in taken] for name, taken in turns.items()}, tile)
+    return Measured({name: [speed_of(task, name, turn) for turn in taken] for name, taken in turns.items()}, tile)
 
 
 def _tile_gflops(core: int) -> float:

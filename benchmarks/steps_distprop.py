@@ -1,6 +1,7 @@
-"""distprop's part in steps.py: python steps_distprop.py SHARDS FOLDER CONVERSATION, alone or as a rank of mpirun.
+"""distprop's part in steps.py: python steps_distprop.py FORM SHARDS FOLDER CONVERSATION, alone or as a rank of mpirun.
 
-SHARDS 0: the default number.
+FORM "together": the ranks share the work. "beside": each does it all by itself, but waits for the others as often as if
+something were exchanged. SHARDS 0: the default number.
 """
 
 import sys
@@ -10,7 +11,8 @@ from conversation import Conversation
 from engine import communicator, make_training, train_in_turns
 from steps_task import BETA1, BETA2, CHECK_EPOCHS, CLOCKS, EPSILON, MOMENTUM, Task, load_task
 
-from distprop.comm.communicator import Communicator
+from distprop.comm.communicator import Array, Communicator
+from distprop.comm.serial import Serial
 from distprop.config import resolve
 from distprop.config.data import Data
 from distprop.config.layers import Dense
@@ -49,12 +51,22 @@ def check(task: Task, comm: Communicator, shards: int = 0) -> loop.Training:
     return make_training(config_of(task, shards, CHECK_EPOCHS), material_of(task.check), comm, loop.Silent())
 
 
-def main(shards: int, folder: Path, conversation: Path) -> None:
+class Beside(Serial):
+    def __init__(self, ranks: Communicator) -> None:
+        super().__init__()
+        self._ranks = ranks
+
+    def arrivals(self) -> tuple[Array, int]:
+        return self._ranks.arrivals()
+
+
+def main(form: str, shards: int, folder: Path, conversation: Path) -> None:
     task, comm = load_task(folder), communicator()
     talk = Conversation(conversation, comm.rank)
+    comm = Beside(comm) if form == "beside" else comm
     talk.answer({"losses": [numbers["loss"] for numbers in check(task, comm, shards).run().history]})
     train_in_turns(config_of(task, shards), material_of(task), comm, talk, CLOCKS[task.clock])
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]))
+    main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), Path(sys.argv[4]))

@@ -36,6 +36,7 @@ RATIOS = {
     "1 rank / scikit-learn": Ratio("1 rank", "scikit-learn"),
     "2 ranks / PyTorch DDP": Ratio("2 ranks", "PyTorch DDP", (100, 80, 6, 3, 3.5, 1.4)),
     "2 ranks / two runs": Ratio("2 ranks", "two runs", LAST_FOUR),
+    "2 ranks / two that wait": Ratio("2 ranks", "two that wait"),
     "1 rank / 1 shard": Ratio("1 rank", "1 shard", LAST_FOUR),
 }
 OF_THE_TILE = "of the tile"

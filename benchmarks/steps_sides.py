@@ -12,10 +12,14 @@ from steps_task import Task
 
 @dataclass(frozen=True)
 class Contestant:
-    """program(folder of the task); copies: so many run at the same time, on cores of their own."""
+    """program(folder of the task); copies: so many run at the same time, on cores of their own.
+
+    runs: trainings in a program, each of all samples.
+    """
 
     program: Callable[[Path], Program]
     copies: int = 1
+    runs: int = 1
     processes: int = 1
     environment: str = ""  # a peer's
 
@@ -32,15 +36,16 @@ def _peer(name: str, environment: str, *form: str, processes: int = 1) -> Contes
 
 
 CONTESTANTS = {
-    "1 rank": Contestant(lambda folder: script("steps_distprop.py", 0, folder)),
-    "1 shard": Contestant(lambda folder: script("steps_distprop.py", 1, folder)),
+    "1 rank": Contestant(lambda folder: script("steps_distprop.py", "together", 0, folder)),
+    "1 shard": Contestant(lambda folder: script("steps_distprop.py", "together", 1, folder)),
     "PyTorch": _peer("steps_torch.py", "peers", "eager"),
     "torch.compile": _peer("steps_torch.py", "peers", "compile"),
     "JAX step": _peer("steps_jax.py", "peers-jax", "step"),
     "JAX scan": _peer("steps_jax.py", "peers-jax", "scan"),
     "scikit-learn": _peer("steps_sklearn.py", "peers"),
-    "2 ranks": Contestant(lambda folder: ranks(2, "steps_distprop.py", 0, folder), processes=2),
-    "two runs": Contestant(lambda folder: script("steps_distprop.py", 0, folder), copies=2),
+    "2 ranks": Contestant(lambda folder: ranks(2, "steps_distprop.py", "together", 0, folder), processes=2),
+    "two runs": Contestant(lambda folder: script("steps_distprop.py", "together", 0, folder), copies=2),
+    "two that wait": Contestant(lambda folder: ranks(2, "steps_distprop.py", "beside", 0, folder), processes=2, runs=2),
     "PyTorch DDP": _peer("steps_torch.py", "peers", "ddp", processes=2),
 }
 ON_ONE_CORE = [name for name, side in CONTESTANTS.items() if side.copies == side.processes == 1]
@@ -48,14 +53,14 @@ ON_ONE_CORE = [name for name, side in CONTESTANTS.items() if side.copies == side
 
 @dataclass(frozen=True)
 class Speed:
-    """Of a turn. samples_per_s: of the median epoch, copies summed. split: shares of our ranks' time by phase."""
+    """Of a turn. samples_per_s: of the median epoch, runs summed. split: shares of our ranks' time by phase."""
 
     samples_per_s: float
     split: Mapping[str, float]
 
 
-def speed_of(task: Task, turn: Turn) -> Speed:
-    samples = task.samples // task.batch * task.batch
+def speed_of(task: Task, side: str, turn: Turn) -> Speed:
+    samples = CONTESTANTS[side].runs * (task.samples // task.batch * task.batch)
     speeds = [samples / statistics.median(answer["seconds"]) for answer in turn]
     by_rank = turn[0].get("split", [])
     split = {phase: statistics.mean(rank[phase] for rank in by_rank) for phase in (by_rank[0] if by_rank else {})}
