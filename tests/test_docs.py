@@ -25,6 +25,7 @@ from distprop.report import COMPILING
 
 ROOT = Path(__file__).parent.parent
 GENERATED = ["configuration.md"]
+LONG = ("data.md", "data-parallel.md", "hosts.md", "plan.md")  # they start many trainings
 PAGES = [ROOT / "README.md", *(page for page in sorted((ROOT / "docs").glob("*.md")) if page.name not in GENERATED)]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[([^\]]*)\]\(([^)\s]+)\)")
@@ -109,7 +110,9 @@ def check_toml(block, folder):
     assert check(path) == [], f"line {block.line}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=pages_id)
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, marks=[pytest.mark.long] * (page.name in LONG)) for page in PAGES], ids=pages_id
+)
 def test_everything_that_a_page_shows_works(page, workplace, run_command):
     names = {"__name__": "page"}
     for block in blocks_of(page):

@@ -63,6 +63,7 @@ def test_digits_are_read_with_97_percent_right(distprop, tmp_path):
     assert measured["rows"] == 360 and measured["accuracy"] == best(epochs)["validation_accuracy"]
 
 
+@pytest.mark.long
 def test_diabetes_is_a_regression_that_explains_two_fifths_of_the_variance(distprop, tmp_path):
     epochs = trained(distprop, tmp_path, "diabetes")
     assert len(epochs) < 30 and best(epochs)["validation_r2"] >= 0.4
@@ -72,6 +73,7 @@ def test_diabetes_is_a_regression_that_explains_two_fifths_of_the_variance(distp
     assert header == "target" and len(values) == 442 and all(0 < float(value) < 400 for value in values)
 
 
+@pytest.mark.long
 def test_a_residual_network_trains(distprop, tmp_path):
     assert best(trained(distprop, tmp_path, "residual"))["validation_accuracy"] >= 0.95
 

@@ -23,7 +23,7 @@ TARGETS = {
     "znver3": ("avx2", "fma", "vaes"),
     "skylake-avx512": ("avx512f", "avx512dq", "avx512bw", "avx512vl"),
 }
-QUICK = [("x86-64", "momentum"), ("haswell", "momentum"), ("skylake-avx512", "momentum")]
+QUICK = [("x86-64", "momentum"), ("skylake-avx512", "momentum")]
 RANKS = (1, 2, 3, 4, 5, 7, 8)
 
 CONFIG = """

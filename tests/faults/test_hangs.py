@@ -92,6 +92,7 @@ def test_a_hang_is_noticed_in_time(paced, run_command, kind):
     assert seconds < SECONDS + 2.0 + stacks_s, incident
 
 
+@pytest.mark.long
 def test_a_launcher_that_is_stopped_for_a_while_kills_nobody(paced, run_command, ranks_of):
     command = paced.command("train", "paced.toml", "-n", "2", "--run", "suspended", *LIMITS)
     with run_command.start(command, folder=paced.folder) as launcher:

@@ -83,6 +83,7 @@ def test_a_rank_that_dies_is_named_and_its_logs_are_kept(paced, run_command, ran
     assert paced.digest("named") == paced.golden
 
 
+@pytest.mark.long
 def test_an_mpirun_that_is_killed_is_started_again(paced, run_command, ranks_of):
     arguments = paced.command("train", "paced.toml", "-n", "2", "--run", "mpirun")
     with run_command.start(arguments, folder=paced.folder) as launcher:
@@ -132,6 +133,7 @@ def test_ranks_that_die_again_and_again_end_the_run_with_exit_code_7(paced, run_
     assert [one["restarted"] for one in paced.incidents("doomed")] == [True, True, False]
 
 
+@pytest.mark.long
 def test_without_restarts_a_rank_that_dies_ends_the_run(paced, run_command, ranks_of):
     arguments = paced.command("train", "paced.toml", "-n", "2", "--run", "once", "--max-restarts", "0")
     with run_command.start(arguments, folder=paced.folder) as launcher:

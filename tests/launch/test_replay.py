@@ -68,7 +68,10 @@ def change_metrics(run, change):
     run.metrics.write_text("".join(json.dumps(record) + "\n" for record in records))
 
 
-@pytest.mark.parametrize(("ranks", "first", "last"), [(1, 0, 12), (2, 16, 28), (3, 30, STEPS)])
+@pytest.mark.parametrize(
+    ("ranks", "first", "last"),
+    [(1, 0, 12), pytest.param(2, 16, 28, marks=pytest.mark.long), pytest.param(3, 30, STEPS, marks=pytest.mark.long)],
+)
 def test_steps_of_a_run_have_the_same_digests_when_they_are_computed_again(run, distprop, ranks, first, last):
     before = contents(run)
     done = distprop("replay", run.path, "--steps", f"{first}:{last}", "-n", str(ranks))
@@ -93,6 +96,7 @@ def test_a_digest_that_was_recorded_otherwise_is_shown_and_ends_with_a_code_of_i
     assert contents(run) == before
 
 
+@pytest.mark.long
 def test_other_data_are_noticed_by_the_checkpoint_or_else_by_the_digests(run, distprop, tmp_path):
     (tmp_path / "train.csv").write_text(csv_of(odd=1))
     config = run.config.read_text()
