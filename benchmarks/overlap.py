@@ -3,6 +3,8 @@
 The hosts are network namespaces of this machine, see hosts.py, with one rank each. A step is timed as it is; with its
 large messages left out, which is computing alone; and both again with so few samples that computing is nearly nothing:
 the difference of these two is exchanging alone. Hidden is the part of the smaller one that the whole step doesn't take.
+The hosts share this machine's cores, which also do what network cards would do for hosts of their own: where all cores
+are busy all the time in the whole step, no more can be hidden.
 Run, as root: python benchmarks/overlap.py [--rate 500] [--rows 2048] [--quick] [--json FILE]
 """
 
@@ -19,8 +21,9 @@ NETWORKS = ("28-512-512-512-512-512-512-512-2", "784-1024-1024-10")
 GOAL = 0.8
 
 
-def figures(subject: str, step_ms: Mapping[str, list[float]]) -> list[Figure]:
-    """step_ms: of each round, by side."""
+def figures(subject: str, turns: Mapping[str, list[tuple[float, float]]]) -> list[Figure]:
+    """turns: of each round, by side: a step's milliseconds, and the share of the cores that was busy."""
+    step_ms = {side: [ms for ms, _ in of_side] for side, of_side in turns.items()}
     exchange = [both - compute for both, compute in zip(step_ms["few, both"], step_ms["few, compute"], strict=True)]
     compute, both = step_ms["compute"], step_ms["both"]
     hidden = [(c + e - b) / min(c, e) for c, e, b in zip(compute, exchange, both, strict=True)]
@@ -28,19 +31,21 @@ def figures(subject: str, step_ms: Mapping[str, list[float]]) -> list[Figure]:
         figure(subject, "compute, ms", compute),
         figure(subject, "exchange, ms", exchange),
         figure(subject, "both, ms", both),
+        figure(subject, "both, cores busy", [busy for _, busy in turns["both"]]),
+        figure(subject, "compute, cores busy", [busy for _, busy in turns["compute"]]),
         figure(subject, "hidden", hidden, GOAL),
     ]
 
 
-def measure(options: argparse.Namespace, network: str) -> dict[str, list[float]]:
-    """Milliseconds a step of each round, by side. The ranks share all cores of this machine."""
+def measure(options: argparse.Namespace, network: str) -> dict[str, list[tuple[float, float]]]:
+    """The turns of each side. The ranks share all cores of this machine."""
     arguments = ("overlap_distprop.py", options.rows, options.rounds, network)
     with hosts(HOSTS, options.rate) as machines:
         started = ranks(HOSTS, *arguments, hosts=machines.names)
         command = tuple(machines.on(machines.names[0], started.arguments))
         environment = {**started.environment, **machines.environment}
         program = Program(command, environment, HOSTS, pinned=False)
-        found: dict[str, list[float]] = result_of(program, sorted(os.sched_getaffinity(0)))
+        found: dict[str, list[tuple[float, float]]] = result_of(program, sorted(os.sched_getaffinity(0)))
     return found
 
 

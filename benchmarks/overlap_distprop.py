@@ -14,6 +14,7 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import psutil
 from conversation import Conversation
 from engine import make_training
 from steps_distprop import config_of, material_of
@@ -26,6 +27,7 @@ from distprop.training import loop
 from distprop.training.checkpoint import Progress
 from distprop.training.step import StepsResult
 
+IDLE = ("idle", "iowait", "steal")
 STEPS = 8  # of a turn, of which the first isn't counted: nothing is under way when it begins
 
 
@@ -75,12 +77,16 @@ class Side:
         config = replace(config, optimizer=replace(config.optimizer, learning_rate=1e-60))  # 0 as a float32
         self._training = make_training(config, material_of(task), comm, self._watch)
 
-    def turn(self) -> float:
-        """The median of a step's milliseconds."""
+    def turn(self) -> tuple[float, float]:
+        """The median of a step's milliseconds, and the share of this machine's cores that was busy."""
         self._watch.ends.clear()
+        before = psutil.cpu_times()
         with contextlib.suppress(Interrupted):
             self._training.run()
-        return 1e3 * statistics.median(after - before for before, after in pairwise(self._watch.ends))
+        spent = [end - begin for begin, end in zip(before, psutil.cpu_times(), strict=True)]
+        idle = sum(seconds for name, seconds in zip(before._fields, spent, strict=True) if name in IDLE)
+        seconds = statistics.median(after - before for before, after in pairwise(self._watch.ends))
+        return 1e3 * seconds, 1 - idle / sum(spent)
 
 
 def main(rows: int, rounds: int, network: str, conversation: Path) -> None:
