@@ -24,7 +24,9 @@ SIZES = [
     (12, 17, 129),
     (31, 50, 47),
     (70, 67, 70),
-    (9, 700, 130),  # weights that are taken in blocks
+    (9, 1100, 130),  # weights that are taken in blocks
+    (30, 600, 280),  # that are copied although few rows meet them
+    (65, 1100, 70),  # that are copied in strips
 ]
 TYPES = [np.float32, np.float64]
 ACTIVATIONS = {
@@ -134,7 +136,7 @@ def test_forward_is_one_chain_of_fused_multiply_adds_from_the_bias(n, i, o, dtyp
     for name, (f, _) in ACTIVATIONS.items():
         equal_bits(forward(x, w, b, name), f(chains(x, w, b)))
     exact = x.astype(float) @ w.astype(float) + b
-    np.testing.assert_allclose(forward(x, w, b), exact, atol=1e-4 if dtype is np.float32 else 1e-12)
+    np.testing.assert_allclose(forward(x, w, b), exact, atol=5e-4 if dtype is np.float32 else 1e-12)
 
 
 @pytest.mark.parametrize("dtype", TYPES)
