@@ -85,7 +85,8 @@ class Tape:
         self.calls = tuple(calls)
         self.phases = tuple(phases) or tuple(dict.fromkeys(call.phase for call in self.calls))
         self.nanoseconds = np.zeros(len(self.phases), np.int64)  # by phase, since the beginning
-        self._left = -(-COMPILE_AFTER // max(len(self.calls), 1))  # runs
+        # Ranks' tapes differ by a few calls; rounded, they are compiled at the same step and not while others wait.
+        self._left = -(-COMPILE_AFTER // (1 << len(self.calls).bit_length()))  # runs
         self._parts: list[_Native | _Interpreted] = [_Interpreted(self.calls, self.phases, self.nanoseconds)]
 
     def run(self, times: int = 1, waiting: Callable[[], None] = lambda: None, record: Record | None = None) -> int:
