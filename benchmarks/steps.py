@@ -19,14 +19,12 @@ from pathlib import Path
 
 import numpy as np
 from peers import versions_of
-from programs import on_cores
 from report import Report, finish, parser_of
 from rounds import started, take_rounds
 from steps_distprop import SEED, check
-from steps_report import NETWORKS, Measured, figures, profile_table, speed_table
+from steps_report import NETWORKS, Speeds, figures, profile_table, speed_table
 from steps_sides import CONTESTANTS, ON_ONE_CORE, speed_of
 from steps_task import CHECK_EPOCHS, CLOCKS, Task
-from steps_tile import tile_gflops
 
 from distprop.comm.serial import Serial
 from distprop.kernels.permutation import minibatch_indices
@@ -35,9 +33,9 @@ ABOUT = (
     "Ratios of speeds, ours over the peer's in the same round: above 1 distprop is faster. Shuffling and gathering the "
     "minibatches are included on every side. 1 rank / 1 shard: the default number of shards against one shard, which "
     "is what the same bits on any number of ranks cost. 2 ranks / two runs: against two runs of one rank side by side; "
-    "/ two that wait: against two that wait for each other as often as ranks do, for nothing else. Of the tile: the "
-    "rate of a step's products, if they had the whole step's time, over that of the register tile on data in the first "
-    "cache."
+    "/ two that wait: against two that wait for each other as often as ranks do, for nothing else. Tile: the register "
+    "tile, which does the arithmetic of a step's products on data in the first cache, and nothing else; so tile / peer "
+    "is more than any program can reach."
 )
 # Relative difference of the mean loss of 4 steps, of the first 20. It begins with 1e-7; then Adam, which divides by a
 # gradient's own size, makes the rounding of tiny gradients visible: NumPy in float32 is 1e-4 away from float64.
@@ -67,22 +65,16 @@ def compare(task: Task, curves: Mapping[str, Sequence[float]]) -> None:
             raise RuntimeError(f"{task.name}: {side} computes something else ({found:.1e})")
 
 
-def measure(task: Task, options: argparse.Namespace) -> Measured:
+def measure(task: Task, options: argparse.Namespace) -> Speeds:
     """The speeds of all sides' turns."""
     print(task.name, file=sys.stderr, flush=True)
-    tile: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         task.save(Path(folder), *start_of(task))
         contestants = {name: CONTESTANTS[name].on(options.cores, Path(folder)) for name in options.sides}
         with started(contestants, options.seconds) as sides:
-            compare(task, {name: side.ready[0]["losses"] for name, side in sides.items()})
-            turns = take_rounds(sides, options.rounds, lambda: tile.append(_tile_gflops(options.cores[0])))
-    return Measured({name: [speed_of(task, name, turn) for turn in taken] for name, taken in turns.items()}, tile)
-
-
-def _tile_gflops(core: int) -> float:
-    with on_cores([core]):
-        return tile_gflops()
+            compare(task, {name: side.ready[0]["losses"] for name, side in sides.items() if side.ready[0]})
+            turns = take_rounds(sides, options.rounds)
+    return {name: [speed_of(task, name, turn) for turn in taken] for name, taken in turns.items()}
 
 
 def parse_network(text: str) -> tuple[tuple[int, ...], int]:
@@ -109,7 +101,7 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
     return options
 
 
-def report(by_task: Mapping[Task, Measured], options: argparse.Namespace) -> Report:
+def report(by_task: Mapping[Task, Speeds], options: argparse.Namespace) -> Report:
     title = "Training speed" + ("" if options.clock == "wall" else ", by the processes' own time")
     peers = sorted({CONTESTANTS[side].environment for side in options.sides} - {""})
     tables = [speed_table(by_task), profile_table(by_task)]
@@ -118,7 +110,7 @@ def report(by_task: Mapping[Task, Measured], options: argparse.Namespace) -> Rep
 
 def main() -> None:
     options = options_of(sys.argv[1:])
-    by_task: dict[Task, Measured] = {}
+    by_task: dict[Task, Speeds] = {}
     for sizes, batch in options.networks:
         for optimizer in options.optimizers:
             task = Task(sizes, batch, optimizer, options.samples, options.clock)

@@ -1,8 +1,6 @@
 """What steps.py writes: the figures with their goals, and tables of speeds and of where our steps' time goes."""
 
-import statistics
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from report import Figure, Table, figure
@@ -38,38 +36,24 @@ RATIOS = {
     "2 ranks / two runs": Ratio("2 ranks", "two runs", LAST_FOUR),
     "2 ranks / two that wait": Ratio("2 ranks", "two that wait"),
     "1 rank / 1 shard": Ratio("1 rank", "1 shard", LAST_FOUR),
+    "1 rank / tile": Ratio("1 rank", "tile", (None, None, None, 0.8, 0.8, 0.8)),
+    "tile / PyTorch eager": Ratio("tile", "PyTorch"),
+    "tile / JAX epoch in scan": Ratio("tile", "JAX scan"),
 }
-OF_THE_TILE = "of the tile"
-TILE_GOALS = (None, None, None, 0.8, 0.8, 0.8)
 
-
-@dataclass(frozen=True)
-class Measured:
-    """Each side's speeds and the register tile's GFLOP/s, one of each a round."""
-
-    speeds: dict[str, list[Speed]]
-    tile: list[float]
-
-    def speed(self, side: str) -> float:
-        """Samples/s."""
-        return statistics.median(turn.samples_per_s for turn in self.speeds[side])
-
-
-ByTask = Mapping[Task, Measured]
+Speeds = Mapping[str, Sequence[Speed]]  # by side, one a round
+ByTask = Mapping[Task, Speeds]
 
 
 def figures(by_task: ByTask) -> list[Figure]:
     """Of the sides that took part."""
     found = []
-    for task, measured in by_task.items():
+    for task, speeds in by_task.items():
         for measure, (ours, theirs, goals) in RATIOS.items():
-            if {ours, theirs} <= measured.speeds.keys():
-                pairs = zip(measured.speeds[ours], measured.speeds[theirs], strict=True)
+            if {ours, theirs} <= speeds.keys():
+                pairs = zip(speeds[ours], speeds[theirs], strict=True)
                 ratios = [mine.samples_per_s / other.samples_per_s for mine, other in pairs]
                 found.append(figure(task.name, measure, ratios, _goal(task, goals)))
-        turns = zip(measured.speeds["1 rank"], measured.tile, strict=True)
-        shares = [_gflops(task, turn.samples_per_s) / tile for turn, tile in turns]
-        found.append(figure(task.name, OF_THE_TILE, shares, _goal(task, TILE_GOALS)))
     return found
 
 
@@ -83,10 +67,10 @@ def _gflops(task: Task, samples_per_s: float) -> float:
 
 
 def speed_table(by_task: ByTask) -> Table:
-    sides = list(next(iter(by_task.values())).speeds)
+    sides = list(next(iter(by_task.values())))
     rows = [
-        [task.name, *(f"{measured.speed(side) / task.batch:,.0f}" for side in sides)]
-        for task, measured in by_task.items()
+        [task.name, *(f"{_median(speeds[side]).samples_per_s / task.batch:,.0f}" for side in sides)]
+        for task, speeds in by_task.items()
     ]
     return Table("Steps/s", ["network, batch, optimizer", *sides], rows)
 
@@ -94,10 +78,10 @@ def speed_table(by_task: ByTask) -> Table:
 def profile_table(by_task: ByTask) -> Table:
     """Where the time of our median turn goes, by the phases that training tells."""
     places = [
-        (task, side, sorted(measured.speeds[side], key=lambda turn: turn.samples_per_s)[len(measured.tile) // 2])
-        for task, measured in by_task.items()
+        (task, side, _median(speeds[side]))
+        for task, speeds in by_task.items()
         for side in ("1 rank", "2 ranks")
-        if side in measured.speeds
+        if side in speeds
     ]
     phases = list(dict.fromkeys(phase for _, _, turn in places for phase in turn.split))
     rows = [_profile(task, side, turn, phases) for task, side, turn in places]
@@ -106,6 +90,10 @@ def profile_table(by_task: ByTask) -> Table:
         ["network, batch, optimizer", "side", "step, µs", *phases, "rest", "GFLOP/s a rank"],
         rows,
     )
+
+
+def _median(turns: Sequence[Speed]) -> Speed:
+    return sorted(turns, key=lambda turn: turn.samples_per_s)[len(turns) // 2]
 
 
 def _profile(task: Task, side: str, turn: Speed, phases: list[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The sides of steps.py: programs that train the same task, each process on a core of its own."""
+"""The sides of steps.py: programs that train the same task, or do its arithmetic, each process on a core of its own."""
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -37,6 +37,7 @@ def _peer(name: str, environment: str, *form: str, processes: int = 1) -> Contes
 
 CONTESTANTS = {
     "1 rank": Contestant(lambda folder: script("steps_distprop.py", "together", 0, folder)),
+    "tile": Contestant(lambda folder: script("steps_tile.py", folder)),
     "1 shard": Contestant(lambda folder: script("steps_distprop.py", "together", 1, folder)),
     "PyTorch": _peer("steps_torch.py", "peers", "eager"),
     "torch.compile": _peer("steps_torch.py", "peers", "compile"),
