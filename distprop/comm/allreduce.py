@@ -8,6 +8,7 @@ import numpy.typing as npt
 from distprop.comm.agreement import Agreement
 from distprop.comm.communicator import Array, Communicator
 from distprop.comm.slices import Sliced, blocks_of
+from distprop.kernels.memory import zeros
 from distprop.kernels.norms import BLOCK
 from distprop.kernels.tape import Call
 
@@ -18,8 +19,8 @@ class Allreduce(Sliced):
     def __init__(self, comm: Communicator, length: int, shards: int, dtype: npt.DTypeLike, passes: int) -> None:
         super().__init__(comm, [slice(0, length)], shards, passes)
         self.owned, self.copies = (slice(0, length),), tuple(range(rank, rank + 1) for rank in range(comm.size))
-        self.params = np.zeros(length, dtype)
-        self.partials = np.zeros((len(self.nodes), length), dtype)
+        self.params = zeros((length,), dtype)
+        self.partials = zeros((len(self.nodes), length), dtype)
         self.parts = (self.partials[:1],)
         self._agreement = Agreement(comm, [len(nodes) for nodes in self._by_rank], [()] * comm.size)
         self.tails, self.words = self._agreement.tails, self._agreement.words

@@ -21,6 +21,7 @@ from distprop.comm.shared import wait_calls
 from distprop.comm.slices import Sliced, blocks_of, rows_of
 from distprop.comm.volumes import Volume, volumes
 from distprop.kernels.barrier import WAITING
+from distprop.kernels.memory import zeros
 from distprop.kernels.tape import Call
 
 
@@ -52,7 +53,7 @@ class Machines(Sliced):
         # Every machine's own number of rows: no rank asks for another machine's memory.
         self._every_part = comm.shared_zeros((len(self._local_nodes), self._length), dtype)
         self.partials = self._every_part[mine.start - first : mine.stop - first]
-        self.parts = tuple(np.zeros((len(self._machine_nodes), length), dtype) for length in lengths)
+        self.parts = tuple(zeros((len(self._machine_nodes), length), dtype) for length in lengths)
         blocks = [[blocks_of(self._slice(b, rank)) for b in range(len(self._buckets))] for rank in range(comm.size)]
         self._agreement = Agreement(comm, [len(nodes) for nodes in self._by_rank], blocks)
         self.tails, self.words, self.blocks = self._agreement.tails, self._agreement.words, self._agreement.blocks
@@ -86,7 +87,7 @@ class Machines(Sliced):
         if self.nodes == self._sent_nodes:
             sums: Array = self.partials[:, columns]
             return sums
-        sums = np.zeros((len(self._sent_nodes), columns.stop - columns.start), self.partials.dtype)
+        sums = zeros((len(self._sent_nodes), columns.stop - columns.start), self.partials.dtype)
         self._sums[bucket] += self._sum_here(sums, columns)
         return sums
 

@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from distprop.comm.communicator import Array, Communicator
+from distprop.kernels.memory import LINE
 
 CHUNK = 1 << 20  # bytes at least that are asked for at once: each time is a collective, and a file of the system's
-LINE = 64  # bytes
 
 
 class Pool:

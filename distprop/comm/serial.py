@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from distprop.comm.communicator import Array, Message, Traffic
+from distprop.kernels.memory import zeros
 
 
 class Serial:
@@ -15,7 +16,7 @@ class Serial:
     shares_memory = True
 
     def shared_zeros(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
-        return np.zeros(shape, dtype)
+        return zeros(shape, dtype)
 
     def arrivals(self) -> tuple[Array, int]:
         return np.zeros(1, np.int64), 1

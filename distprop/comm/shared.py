@@ -10,6 +10,7 @@ from distprop.comm.pool import Pool
 from distprop.comm.slices import TAIL, WORDS, Sliced, blocks_of
 from distprop.kernels import step
 from distprop.kernels.barrier import wait_for_ranks
+from distprop.kernels.memory import zeros
 from distprop.kernels.tape import Call
 
 
@@ -43,7 +44,7 @@ class Shared(Sliced):
         self.is_shared_out = is_shared_out
         if is_shared_out:
             self.zeros = Pool(comm).zeros
-            every_part = self.partials = np.zeros((1, length), dtype)  # memory only where something is written
+            every_part = self.partials = zeros((1, length), dtype)  # memory only where something is written
         else:
             every_part = comm.shared_zeros((nodes, length), dtype)
             self.partials = every_part[mine]

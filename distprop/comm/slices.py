@@ -12,7 +12,7 @@ from distprop.comm.routes import ranges_of
 from distprop.comm.shards import Node, nodes_of_ranks, plan_depth, summation_plan
 from distprop.comm.volumes import Volume
 from distprop.errors import UsageError
-from distprop.kernels import tree
+from distprop.kernels import memory, tree
 from distprop.kernels.norms import BLOCK
 from distprop.kernels.tape import Call
 
@@ -77,7 +77,7 @@ class Sliced:
     parts: tuple[Array, ...]
     blocks: tuple[Array, ...]
     is_shared_out = False
-    zeros: Callable[..., Array] = staticmethod(np.zeros)
+    zeros: Callable[..., Array] = staticmethod(memory.zeros)
 
     def __init__(self, comm: Communicator, buckets: Sequence[slice], shards: int, passes: int) -> None:
         check_ranks(comm.size, shards)

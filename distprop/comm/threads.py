@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from distprop.comm.communicator import Array, Message
+from distprop.kernels.memory import zeros
 
 Result = TypeVar("Result")
 
@@ -60,7 +61,7 @@ class Threads:
 
     def shared_zeros(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
         first = self._team.firsts[self.rank]
-        array: Array = self._collect(np.zeros(shape, dtype), lambda offers: offers[first])
+        array: Array = self._collect(zeros(shape, dtype), lambda offers: offers[first])
         return array
 
     def broadcast(self, text: str) -> str:

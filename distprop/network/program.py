@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from distprop.config.layers import Activation, Add, Concatenate, Dense, Dropout, Flatten, Standardise
-from distprop.kernels import activations, dense, dropout, elementwise
+from distprop.kernels import activations, dense, dropout, elementwise, memory
 from distprop.kernels.tape import Call
 from distprop.network.graph import INPUT, Graph, Node
 
@@ -29,12 +29,12 @@ class Buffers:
     zeros: makes them; where it gives ranks the same memory, each rank has rows of its own of every matrix.
     """
 
-    def __init__(self, rows: int, dtype: npt.DTypeLike, zeros: Callable[..., Array] = np.zeros) -> None:
+    def __init__(self, rows: int, dtype: npt.DTypeLike, zeros: Callable[..., Array] = memory.zeros) -> None:
         self.rows = rows
         self.dtype = np.dtype(dtype)
         self._zeros = zeros
         self._arrays: dict[tuple[str, str], Array] = {}
-        self._scratch = np.empty(0, dtype)
+        self._scratch = memory.zeros((0,), dtype)
 
     def whole(self, name: str, kind: str, columns: int) -> Array:
         """A matrix that belongs to the value `name`."""
@@ -49,7 +49,7 @@ class Buffers:
     def scratch(self, elements: int) -> Array:
         """Room for a kernel's intermediate results, at least so many elements."""
         if self._scratch.size < elements:
-            self._scratch = np.empty(elements, self.dtype)
+            self._scratch = memory.zeros((elements,), self.dtype)
         return self._scratch
 
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from distprop.comm.shards import Node, shard_bounds
 from distprop.data.dataset import Dataset
 from distprop.kernels import elementwise, gather, permutation
+from distprop.kernels.memory import zeros
 from distprop.kernels.step import EPOCH, FIRST, set_scale, start_weights
 from distprop.kernels.tape import Call, Cell
 from distprop.network.program import Array
@@ -42,13 +43,13 @@ class Minibatches:
         self._matrix = data.matrix
         self._weighted = data.weights is not None or class_weights is not None
         largest = max(self.sizes())  # which may be less than batch_size
-        self._positions = np.zeros(largest, np.int64)
-        self.indices = np.zeros(largest, np.int64)
+        self._positions = zeros((largest,), np.int64)
+        self.indices = zeros((largest,), np.int64)
         self.weights = np.ones(largest, dtype)
         self.total_weight, self.scale = np.zeros(1), np.zeros(1, dtype)
-        self._all_labels = np.zeros(largest, np.int32)
+        self._all_labels = zeros((largest,), np.int32)
         most = max(self.rows(samples).stop - self.rows(samples).start for samples in self.sizes())
-        self.labels = np.zeros(most, np.int32)
+        self.labels = zeros((most,), np.int32)
         self.targets = target.rows(most, dtype)
 
     def __len__(self) -> int:

@@ -24,6 +24,7 @@ from distprop.data.fit import fitting_graph
 from distprop.errors import CheckpointError, DataError, DistpropError
 from distprop.kernels import activations
 from distprop.kernels.losses import softmax_rows
+from distprop.kernels.memory import zeros
 from distprop.network.graph import Graph
 from distprop.network.layout import Layout, make_layout
 from distprop.network.program import Array, Buffers, compile_program
@@ -152,7 +153,7 @@ def make_model(network: Network, encoding: Encoding, dtype: npt.DTypeLike) -> Mo
     """A model for data of this encoding, with all parameters zero. ConfigError if the network doesn't fit the data."""
     graph = fitting_graph(network, encoding)
     layout = make_layout(graph)
-    return Model(network, encoding, graph, layout, np.zeros(layout.length, dtype), fixed_numbers(graph, encoding))
+    return Model(network, encoding, graph, layout, zeros((layout.length,), dtype), fixed_numbers(graph, encoding))
 
 
 def load_model(path: Path) -> Model:
@@ -168,7 +169,7 @@ def load_model(path: Path) -> Model:
         layout = make_layout(graph)
         dtype = str(about["dtype"])
         _check_tensors(tensors, graph, layout, dtype)
-        params = np.zeros(layout.length, dtype)
+        params = zeros((layout.length,), dtype)
         for name, view in layout.views(params).items():
             view[...] = tensors.pop(name)
         return Model(network, encoding, graph, layout, params, tensors)

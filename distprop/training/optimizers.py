@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from distprop.config import optimizers as declared
 from distprop.kernels import updates
+from distprop.kernels.memory import zeros
 from distprop.kernels.step import STEP, set_rate
 from distprop.kernels.tape import Call, Cell
 from distprop.network.layout import Layout
@@ -59,7 +60,7 @@ class Updater:
         self._optimizer, self._rule = optimizer, RULES[optimizer.type]
         self._layout, self._owned = layout, owned
         *self._firsts, length = accumulate((own.stop - own.start for own in owned), initial=0)
-        self._slots = {name: np.zeros(length, dtype) for name in self._rule.slots}
+        self._slots = {name: zeros((length,), dtype) for name in self._rule.slots}
         limit = math.inf if optimizer.clip_value is None else optimizer.clip_value
         constants = (1.0, limit, optimizer.l1, optimizer.l2, 0.0, 0.0, *self._rule.constants(optimizer))
         self._scalars = np.array(constants, dtype)

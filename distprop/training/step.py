@@ -17,6 +17,7 @@ from distprop.comm.shards import Node, passes_of, shard_bounds
 from distprop.comm.slices import TAIL, blocks_of
 from distprop.errors import NonFiniteError
 from distprop.kernels.digests import DIVERGED
+from distprop.kernels.memory import zeros
 from distprop.kernels.metrics import correct_weights
 from distprop.kernels.norms import BLOCK, block_square_sums
 from distprop.kernels.step import (
@@ -112,14 +113,14 @@ class Step:
         most_rows = max(rows.stop - rows.start for rows in all_rows)
         rows_of_buffers = max(minibatches.sizes()) if exchange.is_shared_out else most_rows
         self._buffers = Buffers(rows_of_buffers, self.params.dtype, exchange.zeros)
-        self._losses = np.zeros(most_rows, self.params.dtype)
-        self._row_sums = np.zeros((most_rows, TAIL))
+        self._losses = zeros((most_rows,), self.params.dtype)
+        self._row_sums = zeros((most_rows, TAIL), np.float64)
         self._tree_levels = np.zeros((shards.bit_length(), TAIL))
         sizes = [parts.shape[1] if len(parts) > 1 else 0 for parts in exchange.parts]
         if updater.clips_norm:  # all of the gradient has to be there before any of it is used
-            self._gradients = [np.zeros(size, self.params.dtype) for size in sizes]
+            self._gradients = [zeros((size,), self.params.dtype) for size in sizes]
         else:
-            self._gradients = [np.zeros(min(max(sizes), PART), self.params.dtype)] * len(sizes)
+            self._gradients = [zeros((min(max(sizes), PART),), self.params.dtype)] * len(sizes)
         self._programs = {
             samples: [self._program(samples, run) for run in self._runs] for samples in minibatches.sizes()
         }

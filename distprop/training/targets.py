@@ -22,6 +22,7 @@ from distprop.data import encoding
 from distprop.data.dataset import Dataset
 from distprop.data.encoding import Encoding
 from distprop.kernels import gather, losses
+from distprop.kernels.memory import zeros
 from distprop.kernels.tape import Call, Cell
 from distprop.network.program import Array, Program
 
@@ -56,7 +57,7 @@ class Target:
 
     def rows(self, rows: int, dtype: npt.DTypeLike) -> Array:
         """An array for the targets of some rows: labels (N,) int32 or values (N, O)."""
-        return np.zeros(rows, np.int32) if self.uses_labels else np.zeros((rows, self.outputs), dtype)
+        return zeros((rows,), np.int32) if self.uses_labels else zeros((rows, self.outputs), dtype)
 
     def gather(self, out: Array, labels: Array, data: Dataset, indices: Array) -> list[Call]:
         """out = the targets of the samples `indices` (N,); labels (N,) int32 = their class labels, if there are any."""
