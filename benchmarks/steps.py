@@ -22,7 +22,7 @@ from peers import versions_of
 from report import Report, finish, parser_of
 from rounds import started, take_rounds
 from steps_distprop import SEED, check
-from steps_report import NETWORKS, Speeds, figures, profile_table, speed_table
+from steps_report import NETWORKS, Speeds, fastest_table, figures, profile_table, speed_table
 from steps_sides import CONTESTANTS, ON_ONE_CORE, speed_of
 from steps_task import CHECK_EPOCHS, CLOCKS, Task
 
@@ -104,7 +104,7 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
 def report(by_task: Mapping[Task, Speeds], options: argparse.Namespace) -> Report:
     title = "Training speed" + ("" if options.clock == "wall" else ", by the processes' own time")
     peers = sorted({CONTESTANTS[side].environment for side in options.sides} - {""})
-    tables = [speed_table(by_task), profile_table(by_task)]
+    tables = [fastest_table(by_task), speed_table(by_task), profile_table(by_task)]
     return Report(title, ABOUT, figures(by_task), tables, versions=versions_of(*peers))
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from report import Figure, Table, figure
+from report import Figure, Table, figure, number
 from steps_sides import Speed
 from steps_task import Task
 
@@ -41,6 +41,7 @@ RATIOS = {
     "tile / JAX epoch in scan": Ratio("tile", "JAX scan"),
 }
 
+HEAD = "network, batch, optimizer"
 Speeds = Mapping[str, Sequence[Speed]]  # by side, one a round
 ByTask = Mapping[Task, Speeds]
 
@@ -55,6 +56,18 @@ def figures(by_task: ByTask) -> list[Figure]:
                 ratios = [mine.samples_per_s / other.samples_per_s for mine, other in pairs]
                 found.append(figure(task.name, measure, ratios, _goal(task, goals)))
     return found
+
+
+def fastest_table(by_task: ByTask) -> Table:
+    """The same ratios, of each side's fastest turn."""
+    rows = []
+    for task, speeds in by_task.items():
+        fastest = {side: max(turn.samples_per_s for turn in turns) for side, turns in speeds.items()}
+        known = [ratio for ratio in RATIOS.values() if {ratio.ours, ratio.theirs} <= fastest.keys()]
+        rows.append([task.name, *(number(fastest[ratio.ours] / fastest[ratio.theirs]) for ratio in known)])
+    sides = set().union(*by_task.values())
+    head = [measure for measure, ratio in RATIOS.items() if {ratio.ours, ratio.theirs} <= sides]
+    return Table("Ratios of the fastest turns, which neighbours have disturbed least", [HEAD, *head], rows)
 
 
 def _goal(task: Task, goals: tuple[float | None, ...]) -> float | None:
@@ -72,7 +85,7 @@ def speed_table(by_task: ByTask) -> Table:
         [task.name, *(f"{_median(speeds[side]).samples_per_s / task.batch:,.0f}" for side in sides)]
         for task, speeds in by_task.items()
     ]
-    return Table("Steps/s", ["network, batch, optimizer", *sides], rows)
+    return Table("Steps/s", [HEAD, *sides], rows)
 
 
 def profile_table(by_task: ByTask) -> Table:
@@ -87,7 +100,7 @@ def profile_table(by_task: ByTask) -> Table:
     rows = [_profile(task, side, turn, phases) for task, side, turn in places]
     return Table(
         "Where our steps' time goes",
-        ["network, batch, optimizer", "side", "step, µs", *phases, "rest", "GFLOP/s a rank"],
+        [HEAD, "side", "step, µs", *phases, "rest", "GFLOP/s a rank"],
         rows,
     )
 
