@@ -5,10 +5,9 @@ import time
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 
-import numpy as np
 from conversation import Conversation
 
-from distprop.comm.communicator import Communicator
+from distprop.comm.communicator import Array, Communicator
 from distprop.comm.serial import Serial
 from distprop.config.run import Config
 from distprop.environment import rank_by_environment
@@ -28,29 +27,29 @@ class Turns(loop.Silent):
     def __init__(self, talk: Conversation, now: Clock) -> None:
         self._talk, self._now = talk, now
         self._over = False
-        self._spent = np.zeros((1, len(PHASES)))
 
     def next_turn(self) -> None:
         """Wait for the number of epochs to train; without one training is over."""
         epochs = self._talk.question()
         self._over = epochs is None
         self._epochs = epochs
-        self._spent_before = self._spent
         self._ends = [self._now()]
+        self._runs: list[tuple[float, Array]] = []  # when some steps began, and what ranks had spent until then
         self._begin = time.perf_counter()
 
     def wish(self, progress: Progress, steps: int) -> int:
         return loop.STOP if self._over else 0
 
     def steps_done(self, progress: Progress, result: StepsResult, learning_rate: float) -> None:
-        self._spent = result.seconds
+        self._runs.append((self._begin, result.seconds))
+        self._begin = time.perf_counter()
 
     def epoch_done(self, progress: Progress, numbers: Mapping[str, float], evaluation: Evaluation | None) -> None:
         self._ends.append(self._now())
         if len(self._ends) <= self._epochs:
             return
-        whole = time.perf_counter() - self._begin
-        shares = ((self._spent - self._spent_before) / whole).tolist()
+        (begin, before), (end, spent) = self._runs[0], self._runs[-1]
+        shares = ((spent - before) / (end - begin or 1.0)).tolist()  # nothing is known of one run alone
         seconds = [after - before for before, after in pairwise(self._ends)]
         split = [dict(zip(PHASES, rank, strict=True)) for rank in shares]
         self._talk.answer({"seconds": seconds, "split": split})
