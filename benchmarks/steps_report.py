@@ -60,14 +60,13 @@ def figures(by_task: ByTask) -> list[Figure]:
 
 def fastest_table(by_task: ByTask) -> Table:
     """The same ratios, of each side's fastest turn."""
+    sides = next(iter(by_task.values())).keys()
+    known = {measure: ratio for measure, ratio in RATIOS.items() if {ratio.ours, ratio.theirs} <= sides}
     rows = []
     for task, speeds in by_task.items():
         fastest = {side: max(turn.samples_per_s for turn in turns) for side, turns in speeds.items()}
-        known = [ratio for ratio in RATIOS.values() if {ratio.ours, ratio.theirs} <= fastest.keys()]
-        rows.append([task.name, *(number(fastest[ratio.ours] / fastest[ratio.theirs]) for ratio in known)])
-    sides = set().union(*by_task.values())
-    head = [measure for measure, ratio in RATIOS.items() if {ratio.ours, ratio.theirs} <= sides]
-    return Table("Ratios of the fastest turns, which neighbours have disturbed least", [HEAD, *head], rows)
+        rows.append([task.name, *(number(fastest[ratio.ours] / fastest[ratio.theirs]) for ratio in known.values())])
+    return Table("Ratios of the fastest turns, which neighbours have disturbed least", [HEAD, *known], rows)
 
 
 def _goal(task: Task, goals: tuple[float | None, ...]) -> float | None:
@@ -106,6 +105,7 @@ def profile_table(by_task: ByTask) -> Table:
 
 
 def _median(turns: Sequence[Speed]) -> Speed:
+    """The middle turn by speed, the faster one of two."""
     return sorted(turns, key=lambda turn: turn.samples_per_s)[len(turns) // 2]
 
 

@@ -163,6 +163,22 @@ def test_calls_for_parts_of_arrays_become_a_loop(compile_after):
     ]
 
 
+def test_ranks_whose_tapes_differ_by_a_few_calls_compile_them_at_the_same_step():
+    total = np.zeros(1)
+    tapes = [Tape([Call(_add, (total, 1.0, 1.0), "")] * calls) for calls in (35, 38)]
+
+    def runs(each: Tape) -> int:
+        count = 0
+        while not each.is_compiled:
+            each.run()
+            count += 1
+        return count
+
+    few, more = map(runs, tapes)
+    assert few == more
+    assert tape.COMPILE_AFTER / 2 <= 35 * few <= 38 * more <= tape.COMPILE_AFTER
+
+
 def test_loops_are_found_where_arrays_move_evenly_and_all_else_is_alike():
     data, other, numbers = np.zeros(100), np.zeros(100), np.zeros(4)
 
