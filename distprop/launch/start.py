@@ -178,7 +178,7 @@ def _launch(run: RunDirectory, place: Place, config: "Config", prepared: "Prepar
                     raise RunFailedError(str(error), kind="unreachable", may_pass=True) from None
 
             status = run_to_end(ranks, run, progress, stop, place.max_restarts)
-    progress.note(summary(run, status, time.monotonic() - began))
+        progress.note(summary(run, status, time.monotonic() - began))  # a request to stop comes too late for it
     return 0
 
 
