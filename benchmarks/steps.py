@@ -27,7 +27,7 @@ from steps_sides import CONTESTANTS, ON_ONE_CORE, speed_of
 from steps_task import CHECK_EPOCHS, CLOCKS, Task
 
 from distprop.comm.serial import Serial
-from distprop.kernels.permutation import minibatch_indices
+from distprop.kernels.permutation import KEYS, minibatch_indices
 
 ABOUT = (
     "Ratios of speeds, ours over the peer's in the same round: above 1 distprop is faster. Shuffling and gathering the "
@@ -49,7 +49,7 @@ def start_of(task: Task) -> tuple[dict[str, np.ndarray], np.ndarray]:
     samples = task.check.samples
     orders = np.empty((CHECK_EPOCHS, samples), np.int64)
     for epoch, order in enumerate(orders):
-        minibatch_indices(order, 0, samples, SEED, epoch)
+        minibatch_indices(order, np.zeros(KEYS, np.uint64), 0, samples, SEED, epoch)
     return model.named(), orders
 
 

@@ -6,10 +6,10 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from distprop.kernels.jit import inlined, kernel
+from distprop.kernels.vectors import Emitter
 
 BLOCK = 1024  # elements
 LANES = 8
-TOGETHER = 4  # blocks summed at the same time: one alone would wait for each of its additions
 
 _INT, _DOUBLE = ir.IntType(64), ir.DoubleType()
 _EIGHT = ir.VectorType(_DOUBLE, LANES)
@@ -39,6 +39,7 @@ def _square_sums(typing_context, sums, k, values, first, eights, blocks):
     number = blocks.literal_value
 
     def generate(context, builder, signature, arguments):
+        emit = Emitter(builder, ir.DoubleType())
         data = [context.make_array(signature.args[i])(context, builder, arguments[i]).data for i in (0, 2)]
         kind = ir.VectorType(data[1].type.pointee, LANES)
         totals = [cgutils.alloca_once_value(builder, ir.Constant(_EIGHT, [0.0] * LANES)) for _ in range(number)]
@@ -48,8 +49,13 @@ def _square_sums(typing_context, sums, k, values, first, eights, blocks):
             for start, total in zip(starts, totals, strict=True):
                 address = builder.bitcast(builder.gep(start, [offset]), kind.as_pointer())
                 eight = builder.load(address, align=data[1].type.pointee.get_abi_size(context.target_data))
-                wide = eight if kind == _EIGHT else builder.fpext(eight, _EIGHT)
-                builder.store(builder.fadd(builder.load(total), builder.fmul(wide, wide)), total)
+                so_far = builder.load(total)
+                if kind == _EIGHT:
+                    so_far = builder.fadd(so_far, builder.fmul(eight, eight))
+                else:  # squares of float32 are exact in float64, so that this has the same bits
+                    wide = builder.fpext(eight, _EIGHT)
+                    so_far = emit.fma(wide, wide, so_far)
+                builder.store(so_far, total)
         for b, total in enumerate(totals):
             place = builder.gep(data[0], [builder.add(arguments[1], _INT(b))])
             builder.store(_sum_of_lanes(builder, builder.load(total)), place)
@@ -74,10 +80,12 @@ def block_square_sums(sums, values):
     the very sums that the whole vector gives for its blocks.
     """
     whole = values.shape[0] // BLOCK
-    together = whole - whole % TOGETHER
-    for k in range(0, together, TOGETHER):
+    fours, twos = whole - whole % 4, whole - whole % 2
+    for k in range(0, fours, 4):  # at the same time: one alone would wait for each of its additions
         _square_sums(sums, k, values, k * BLOCK, BLOCK // LANES, 4)
-    for k in range(together, sums.shape[0]):
+    for k in range(fours, twos, 2):
+        _square_sums(sums, k, values, k * BLOCK, BLOCK // LANES, 2)
+    for k in range(twos, sums.shape[0]):
         size = min(BLOCK, values.shape[0] - k * BLOCK)
         _square_sums(sums, k, values, k * BLOCK, size // LANES, 1)
         _add_rest(sums, k, values, k * BLOCK + size // LANES * LANES, k * BLOCK + size)

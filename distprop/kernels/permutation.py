@@ -13,6 +13,7 @@ from distprop.kernels.jit import inlined, kernel
 from distprop.kernels.random import SHUFFLE, random_words
 
 _SMALLEST_HALF = 8
+KEYS = 11  # what is known of an epoch's permutation: the epoch + 1, the sizes of the halves, the keys of the rounds
 _ONE, _BITS_32, _LOW_32 = np.uint64(1), np.uint64(32), np.uint64(0xFFFFFFFF)
 _MULTIPLIER_0 = np.uint64(0x9E3779B97F4A7C15)  # odd, of no structure: 2^64 / golden ratio
 _MULTIPLIER_1 = np.uint64(0xD6E8FEB86659FD93)
@@ -20,10 +21,13 @@ _MULTIPLIER_1 = np.uint64(0xD6E8FEB86659FD93)
 
 @inlined
 def _below(value, key, size):
-    """A hash of value and key, in [0, size); size < 2^32."""
-    hashed = (value ^ key) * _MULTIPLIER_0
+    """A hash of value and key, in [0, size); value, size < 2^32.
+
+    It is that of value ^ key, whose upper half is the key's; LLVM can see so that some products are of 32 bits.
+    """
+    hashed = ((value ^ key) & _LOW_32) * _MULTIPLIER_0 + (key & ~_LOW_32) * _MULTIPLIER_0
     hashed = (hashed ^ (hashed >> _BITS_32)) * _MULTIPLIER_1
-    return ((hashed >> _BITS_32) * size) >> _BITS_32
+    return ((hashed >> _BITS_32) * (size & _LOW_32)) >> _BITS_32
 
 
 @inlined
@@ -34,17 +38,7 @@ def _round_keys(seed, epoch, pair):
 
 
 @inlined
-def permutation_keys(seed, epoch):
-    """The keys of the eight rounds of an epoch's permutation."""
-    k0, k1 = _round_keys(seed, epoch, 0)
-    k2, k3 = _round_keys(seed, epoch, 1)
-    k4, k5 = _round_keys(seed, epoch, 2)
-    k6, k7 = _round_keys(seed, epoch, 3)
-    return k0, k1, k2, k3, k4, k5, k6, k7
-
-
-@inlined
-def permutation_sizes(samples):
+def _sizes(samples):
     """Sizes of the two halves: about the square root of `samples`, the left one even, their product >= samples."""
     root = np.int64(np.sqrt(np.float64(samples)))
     left = max(root + root % 2, _SMALLEST_HALF)
@@ -53,31 +47,38 @@ def permutation_sizes(samples):
 
 
 @inlined
+def _find_keys(keys, samples, seed, epoch):
+    """keys (KEYS,) uint64 = what is known of the permutation of so many samples in this epoch."""
+    keys[0] = np.uint64(epoch) + _ONE
+    keys[1], keys[2] = _sizes(samples)
+    for pair in range(4):
+        keys[3 + 2 * pair], keys[4 + 2 * pair] = _round_keys(seed, epoch, pair)
+
+
+@inlined
 def _two_rounds(left, right, key_left, key_right, left_size, right_size):
-    left += _below(right, key_left, left_size)
-    left -= left_size if left >= left_size else np.uint64(0)
-    right += _below(left, key_right, right_size)
-    right -= right_size if right >= right_size else np.uint64(0)
+    left = _wrapped(left + _below(right, key_left, left_size), left_size)
+    right = _wrapped(right + _below(left, key_right, right_size), right_size)
     return left, right
 
 
 @inlined
-def _rounds(left, right, left_size, right_size, keys):
-    left, right = _two_rounds(left, right, keys[0], keys[1], left_size, right_size)
-    left, right = _two_rounds(left, right, keys[2], keys[3], left_size, right_size)
-    left, right = _two_rounds(left, right, keys[4], keys[5], left_size, right_size)
-    return _two_rounds(left, right, keys[6], keys[7], left_size, right_size)
+def _wrapped(value, size):
+    """value, or value - size if it isn't below size; compared as signed numbers, which vector units can do."""
+    return value - (size if np.int64(value) >= np.int64(size) else np.uint64(0))
 
 
 @inlined
-def permuted(index, samples, sizes, keys):
-    """Where the permutation of [0, samples) takes index; sizes and keys as made by the functions above."""
-    left_size, right_size = sizes
+def _permuted(index, samples, keys):
+    """Where the permutation of [0, samples) takes index."""
+    left_size, right_size = keys[1], keys[2]
     place = np.uint64(index)
     while True:
         left = place // right_size
         right = place - left * right_size
-        left, right = _rounds(left, right, left_size, right_size, keys)
+        for pair in range(4):
+            key_left, key_right = keys[3 + 2 * pair], keys[4 + 2 * pair]
+            left, right = _two_rounds(left, right, key_left, key_right, left_size, right_size)
         place = left * right_size + right
         if place < np.uint64(samples):
             return np.int64(place)
@@ -88,28 +89,44 @@ def _write_halves(places, start, right_size):
     """places[i] = left 2^32 + right, where left * right_size + right is start + i."""
     left, right = np.uint64(start) // right_size, np.uint64(start) % right_size
     for i in range(places.shape[0]):
-        places[i] = np.int64((left << _BITS_32) | right)
+        places[i] = _packed(left, right)
         right += _ONE
         if right == right_size:
             left, right = left + _ONE, np.uint64(0)
 
 
+@inlined
+def _packed(left, right):
+    return np.int64((left << _BITS_32) | right)
+
+
+@inlined
+def _halves(packed):
+    return np.uint64(packed) >> _BITS_32, np.uint64(packed) & _LOW_32
+
+
 @kernel
-def minibatch_indices(indices, start, samples, seed, epoch):
+def minibatch_indices(indices, keys, start, samples, seed, epoch):
     """indices[i] = permutation(start + i) of the epoch: the samples at places start, start + 1, ... of the shuffle.
 
     indices (B,) int64; 0 <= start, start + B <= samples; 1 <= samples <= 2^40; 0 <= seed < 2^63; 0 <= epoch < 2^48.
+    keys (KEYS,) uint64: zeros at first, then those of the last call with the same samples and seed.
     """
-    left_size, right_size = sizes = permutation_sizes(samples)
-    keys = permutation_keys(seed, epoch)
+    if keys[0] != np.uint64(epoch) + _ONE:
+        _find_keys(keys, samples, seed, epoch)
+    left_size, right_size = keys[1], keys[2]
     _write_halves(indices, start, right_size)
-    for i in range(indices.shape[0]):  # without a jump, so that it becomes vector code
-        left, right = np.uint64(indices[i]) >> _BITS_32, np.uint64(indices[i]) & _LOW_32
-        left, right = _rounds(left, right, left_size, right_size, keys)
+    for pair in range(4):  # of all samples: those of one would wait for each other
+        key_left, key_right = keys[3 + 2 * pair], keys[4 + 2 * pair]
+        for i in range(indices.shape[0]):  # without a jump, so that it becomes vector code
+            left, right = _halves(indices[i])
+            indices[i] = _packed(*_two_rounds(left, right, key_left, key_right, left_size, right_size))
+    for i in range(indices.shape[0]):
+        left, right = _halves(indices[i])
         indices[i] = np.int64(left * right_size + right)
     for i in range(indices.shape[0]):
         if indices[i] >= samples:
-            indices[i] = permuted(indices[i], samples, sizes, keys)
+            indices[i] = _permuted(indices[i], samples, keys)
 
 
 @kernel

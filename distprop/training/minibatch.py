@@ -43,6 +43,7 @@ class Minibatches:
         self._matrix = data.matrix
         self._weighted = data.weights is not None or class_weights is not None
         largest = max(self.sizes())  # which may be less than batch_size
+        self._keys = zeros((permutation.KEYS,), np.uint64)
         self._positions = zeros((largest,), np.int64)
         self.indices = zeros((largest,), np.int64)
         self.weights = np.ones(largest, dtype)
@@ -80,7 +81,7 @@ class Minibatches:
         indices, first = self.indices[:samples], Cell(clock, FIRST)
         chosen = indices if self.data.rows is None else self._positions[:samples]
         if self._shuffle:
-            arguments = (chosen, first, len(self.data), self._seed, Cell(clock, EPOCH))
+            arguments = (chosen, self._keys, first, len(self.data), self._seed, Cell(clock, EPOCH))
             calls = [
                 Call(permutation.minibatch_indices, arguments, "indices = minibatch_indices(epoch, first)", "data")
             ]

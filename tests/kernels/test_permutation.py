@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distprop.kernels.permutation import minibatch_indices, sequential_indices
+from distprop.kernels.permutation import KEYS, minibatch_indices, sequential_indices
 
 
 def shuffled(samples: int, seed: int = 0, epoch: int = 0, start: int = 0, stop: int | None = None) -> np.ndarray:
     indices = np.full((samples if stop is None else stop) - start, -1, np.int64)
-    minibatch_indices(indices, start, samples, seed, epoch)
+    minibatch_indices(indices, np.zeros(KEYS, np.uint64), start, samples, seed, epoch)
     return indices
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from distprop.config.optimizers import SGD, AdaGrad, AdamW, Momentum, Nesterov, RMSprop
 from distprop.kernels.dropout import dropout_forward
 from distprop.kernels.norms import BLOCK, block_square_sums
-from distprop.kernels.permutation import minibatch_indices
+from distprop.kernels.permutation import KEYS, minibatch_indices
 from distprop.kernels.step import CLOCK, DONE, STEP
 from distprop.network.initializers import initialize
 from distprop.network.layout import Layout, Parameter
@@ -41,7 +41,7 @@ def show_update(optimizer: SGD | Momentum | Nesterov | AdaGrad | RMSprop | AdamW
 
 def main() -> None:
     indices = np.full(1000, -1, np.int64)
-    minibatch_indices(indices, 10, 60_000, 3, 4)
+    minibatch_indices(indices, np.zeros(KEYS, np.uint64), 10, 60_000, 3, 4)
     show("shuffle", indices)
     show("weights", random_values(5, 6))
     x = random_values(7, 8).reshape(-1, 25)
