@@ -67,7 +67,7 @@ def print_losses(dtype: type, rows: int, columns: int) -> None:
         "mean_absolute_error": (targets, ()),
         "huber": (targets, (1.0,)),
         "binary_cross_entropy": (targets, ()),
-        "softmax_cross_entropy": (labels, (0.1,)),
+        "softmax_cross_entropy": (labels, (0.1, np.empty_like(weights))),
     }
     for name, (wanted, extra) in calls.items():
         arguments = (values, dz, z, wanted, weights, dtype(1 / rows), *extra)

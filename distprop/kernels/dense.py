@@ -19,6 +19,8 @@ from distprop.kernels.matmul import (
     MASKED_ROWS,
     MAX_ROWS,
     MAX_VECTORS,
+    NARROW_BYTES,
+    NARROW_ROWS,
     RELU,
     RELU_SLOPE,
     THIN_ROWS,
@@ -44,6 +46,7 @@ BLOCK_BYTES = 1 << 20  # of d, a usual second cache
 THIN_BYTES = 3 * VECTOR_BYTES // 4  # of a row of d: with longer rows not many lanes are wasted
 # Copying a matrix to where a tile finds its part without gaps pays when each of its elements is used so often.
 WORTH_COPYING = 64
+FIRST_CACHE_BYTES = 1 << 15  # what lies in a usual first cache is used where it is
 COPY_BYTES = 1 << 18  # of w, copied at a time: parts of its rows that are longer come sooner from memory
 NARROW_TILES = MAX_VECTORS == 1  # whose panels have more gaps than numbers, so that caches and page tables run out
 # For few rows, w isn't copied but taken in blocks that the caches keep while all rows and columns go through them; but
@@ -111,6 +114,8 @@ def _product_panel(
         left = rows - i
         low = left <= LOW_ROWS or MAX_ROWS < left <= 2 * LOW_ROWS
         height = min(left, LOW_ROWS if low else MASKED_ROWS if width % lanes else MAX_ROWS)
+        if width * c.itemsize <= NARROW_BYTES:
+            height = min(left, NARROW_ROWS)
         product_tile(
             c, at_c + i * ldc, height, ldc, start, at_start + i * start_row, start_row, a, at_a + i * a_row, a_row,
             b, at_b, b_k, depth, width, epilogue, y, at_c + i * ldc,
@@ -127,8 +132,9 @@ def _product(y, x, at_x, w, start, start_step, start_row, epilogue, scratch):
     (rows, all_inputs), (inputs, outputs) = x.shape, w.shape
     y, x, w = flat(y), flat(x), flat(w)
     columns = TILE_BYTES // y.itemsize
-    is_large, is_wide = w.size * w.itemsize > WORTH_BLOCKS, y.size * y.itemsize >= WIDE_BYTES
-    copies = NARROW_TILES and (rows >= WORTH_COPYING or (is_large and is_wide))
+    is_small, is_large = w.size * w.itemsize <= FIRST_CACHE_BYTES, w.size * w.itemsize > WORTH_BLOCKS
+    is_wide = y.size * y.itemsize >= WIDE_BYTES
+    copies = NARROW_TILES and ((rows >= WORTH_COPYING and not is_small) or (is_large and is_wide))
     most = BLOCK_DEPTH if NARROW_TILES and not copies and is_large else max(inputs, 1)
     panel = most * columns
     strip = max(1, COPY_BYTES // (panel * y.itemsize)) * columns if copies else columns
@@ -178,7 +184,8 @@ def _tree_products(dw, x, d, begin_input, bounds, scratch):
     dw, x, d = flat(dw), flat(x), flat(d)
     shards, first, rows = bounds.size - 1, bounds[0], bounds[-1] - bounds[0]
     block = _block_columns_inlined(rows, lanes, dw.itemsize)
-    copies_d = inputs >= WORTH_COPYING or outputs % lanes != 0  # a tile reads whole vectors
+    is_small = rows * (all_inputs + outputs) * dw.itemsize <= FIRST_CACHE_BYTES
+    copies_d = (inputs >= WORTH_COPYING and not is_small) or outputs % lanes != 0  # a tile reads whole vectors
     strip = STRIP_BYTES // dw.itemsize
     x_panel, d_panel = _panel_inlined(rows, TREE_ROWS, lanes), _panel_inlined(rows, lanes, lanes)
     d_copy = scratch[strip // TREE_ROWS * x_panel :]
@@ -187,17 +194,24 @@ def _tree_products(dw, x, d, begin_input, bounds, scratch):
         end = min(begin + block, outputs)
         if copies_d:
             copy_panels(d_copy, 0, d_panel, d, first * outputs + begin, outputs, rows, end - begin)
-        for i in range(0, inputs, strip):
+        i = 0
+        while i < inputs:
             height = min(strip, inputs - i)
-            copy_tree_panels(scratch, 0, x_panel, x, first * all_inputs + begin_input + i, all_inputs, rows, height)
+            a, at_a, a_panel, a_k = x, begin_input + i, TREE_ROWS, all_inputs
+            if is_small and height >= TREE_ROWS:
+                height -= height % TREE_ROWS
+            else:
+                copy_tree_panels(scratch, 0, x_panel, x, first * all_inputs + at_a, all_inputs, rows, height)
+                a, at_a, a_panel, a_k = scratch, -first * TREE_ROWS, x_panel, TREE_ROWS
             for j in range(begin, end, lanes):
                 b, at_b, b_k = d, j, outputs
                 if copies_d:
                     b, at_b, b_k = d_copy, (j - begin) // lanes * d_panel - first * lanes, lanes
                 tree_panel(
-                    dw, i * outputs + j, height, outputs, scratch, -first * TREE_ROWS, x_panel,
+                    dw, i * outputs + j, height, outputs, a, at_a, a_panel, a_k,
                     b, at_b, b_k, bounds, 0, shards, stack, 0, min(lanes, end - j),
                 )  # fmt: skip
+            i += height
 
 
 @pasted

@@ -67,10 +67,10 @@ def binary_cross_entropy(losses, dz, z, targets, weights, scale):
 
 
 @kernel
-def softmax_cross_entropy(losses, dz, z, labels, weights, scale, label_smoothing):
+def softmax_cross_entropy(losses, dz, z, labels, weights, scale, label_smoothing, totals):
     """l = logsumexp(z) - sum_c q_c z_c, q = (1 - s) one_hot(label) + s / classes; dl/dz = softmax(z) - q.
 
-    z is taken relative to its row's maximum. labels (N,) int32 in [0, classes).
+    z is taken relative to its row's maximum. labels (N,) int32 in [0, classes); totals (N,) is overwritten.
     """
     smoothing, one = z.dtype.type(label_smoothing), z.dtype.type(1)
     off = smoothing / z.dtype.type(z.shape[1])
@@ -80,10 +80,12 @@ def softmax_cross_entropy(losses, dz, z, labels, weights, scale, label_smoothing
         losses[n] = _expected(row(dz, n), labels[n], smoothing)
     _exponentials(dz)
     for n in range(z.shape[0]):
+        totals[n] = _sum(row(dz, n))
+    for n in range(z.shape[0]):  # by itself, so that it becomes vector code
+        losses[n] = weights[n] * (log(totals[n]) - losses[n])
+    for n in range(z.shape[0]):
         e, label = row(dz, n), labels[n]
-        total = _sum(e)
-        losses[n] = weights[n] * (log(total) - losses[n])
-        inverse, factor = one / total, weights[n] * scale
+        inverse, factor = one / totals[n], weights[n] * scale
         at_label = factor * (e[label] * inverse - on)
         for c in range(e.size):
             e[c] = factor * (e[c] * inverse - off)

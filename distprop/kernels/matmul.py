@@ -15,7 +15,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from distprop.kernels.activations import LEAKY_SLOPE
-from distprop.kernels.vectors import BOOL, INT, LONG_REGISTERS, Emitter, call, function
+from distprop.kernels.vectors import BOOL, INT, LONG_REGISTERS, REGISTER_BYTES, VECTOR_BYTES, Emitter, call, function
 
 # What a tile does with its sums before it stores them. The last two are derivatives, told by the activation's result.
 IDENTITY, RELU, LEAKY_RELU, RELU_SLOPE, LEAKY_RELU_SLOPE = range(5)
@@ -23,6 +23,8 @@ IDENTITY, RELU, LEAKY_RELU, RELU_SLOPE, LEAKY_RELU_SLOPE = range(5)
 MAX_ROWS, LOW_ROWS, MAX_VECTORS = (6, 4, 4) if LONG_REGISTERS else (6, 4, 1)
 # Where masks are in the same registers as numbers, there is room for them only beside fewer rows.
 MASKED_ROWS = MAX_ROWS if LONG_REGISTERS else LOW_ROWS
+# Where a vector is several registers, a few columns are a tile of one register, with more rows.
+NARROW_BYTES, NARROW_ROWS = (0, 0) if LONG_REGISTERS else (REGISTER_BYTES, 8)
 # The tree over a group of 2^TREE_LEVELS shards is code without loops and needs no counter. A store costs as much as a
 # multiply-add or more; so where there are registers for it, the group's sums stay in them.
 TREE_ROWS, TREE_LEVELS, LEVELS_IN_MEMORY = (8, 2, 0) if LONG_REGISTERS else (4, 2, 2)
@@ -36,9 +38,16 @@ class _Tile(Emitter):
     """
 
     def __init__(
-        self, builder: ir.IRBuilder, kind: ir.Type, rows: int, vectors: int, columns: ir.Value | None, reads_whole: bool
+        self,
+        builder: ir.IRBuilder,
+        kind: ir.Type,
+        rows: int,
+        vectors: int,
+        columns: ir.Value | None,
+        reads_whole: bool,
+        vector_bytes: int = VECTOR_BYTES,
     ) -> None:
-        super().__init__(builder, kind)
+        super().__init__(builder, kind, vector_bytes)
         self.rows = range(rows)
         self.places = list(product(range(rows), range(vectors)))
         self.masks: list[ir.Value | None] = [None] * vectors
@@ -143,9 +152,12 @@ class _Tile(Emitter):
             self.builder.store(self.builder.fadd(left, right), self.sums[place])
 
 
-def _product(rows: int, vectors: int, builder: ir.IRBuilder, kind: ir.Type, arguments: list[ir.Value]) -> None:
+def _product(
+    rows: int, vectors: int, vector_bytes: int, builder: ir.IRBuilder, kind: ir.Type, arguments: list[ir.Value]
+) -> None:
     c, count, ldc, start, start_row, a, a_row, b, b_k, depth, columns, epilogue, y = arguments
-    tile = _Tile(builder, kind, rows, vectors, columns, reads_whole=rows > MASKED_ROWS)
+    reads_whole = vector_bytes == VECTOR_BYTES and rows > MASKED_ROWS
+    tile = _Tile(builder, kind, rows, vectors, columns, reads_whole, vector_bytes)
     tile.start_from(tile.row_starts(start, start_row, rows, count))
     tile.accumulate(tile.row_starts(a, a_row, rows, count), INT(1), b, b_k, depth)
     tile.apply(epilogue, tile.row_starts(y, ldc, rows, count))
@@ -181,17 +193,25 @@ def _whole_products(builder: ir.IRBuilder, kind: ir.Type, arguments: list[ir.Val
 def _products(builder: ir.IRBuilder, kind: ir.Type, arguments: list[ir.Value]) -> None:
     """Choose the tile that has the right number of vectors, and enough rows."""
     count, columns = arguments[1], arguments[-3]
-    lanes = Emitter(builder, kind).lanes
+    emit = Emitter(builder, kind)
     is_low = builder.zext(builder.icmp_signed("<=", count, INT(LOW_ROWS)), INT)
-    vectors = builder.sdiv(builder.add(columns, INT(lanes - 1)), INT(lanes))
+    vectors = builder.sdiv(builder.add(columns, INT(emit.lanes - 1)), INT(emit.lanes))
+    is_narrow = builder.icmp_signed("<=", columns, INT(NARROW_BYTES // emit.bytes))
+    case = builder.select(is_narrow, INT(0), builder.add(builder.shl(vectors, INT(1)), is_low))
     done = builder.append_basic_block("done")
-    switch = builder.switch(builder.add(builder.shl(vectors, INT(1)), is_low), done)
-    for number, (low, rows) in product(range(1, MAX_VECTORS + 1), enumerate((MAX_ROWS, LOW_ROWS))):
+    switch = builder.switch(case, done)
+    tiles = {
+        2 * number + low: (rows, number, VECTOR_BYTES)
+        for number, (low, rows) in product(range(1, MAX_VECTORS + 1), enumerate((MAX_ROWS, LOW_ROWS)))
+    }
+    if NARROW_ROWS:
+        tiles[0] = NARROW_ROWS, 1, NARROW_BYTES
+    for number, shape in tiles.items():
         block = builder.append_basic_block("tile")
-        switch.add_case(INT(2 * number + low), block)
+        switch.add_case(INT(number), block)
         builder.position_at_end(block)
-        tile = partial(_product, rows, number)
-        builder.call(function(builder.module, f"product_{rows}x{number}", kind, arguments, tile), arguments)
+        name = "product_{}x{}x{}".format(*shape)
+        builder.call(function(builder.module, name, kind, arguments, partial(_product, *shape)), arguments)
         builder.branch(done)
     builder.position_at_end(done)
 
@@ -252,7 +272,7 @@ def _tree_product(
 
 def _tree_panel(builder: ir.IRBuilder, kind: ir.Type, arguments: list[ir.Value]) -> None:
     """Tile by tile down the rows of c, which are the columns of a: whole tiles, then the others."""
-    c, rows, ldc, a, a_panel, b, b_k, bounds, shards, stack, columns = arguments
+    c, rows, ldc, a, a_panel, a_k, b, b_k, bounds, shards, stack, columns = arguments
     emit = Emitter(builder, kind)
     is_whole = builder.icmp_signed("==", columns, INT(emit.lanes))
     whole = builder.select(is_whole, builder.sdiv(rows, INT(TREE_ROWS)), INT(0))
@@ -263,7 +283,7 @@ def _tree_panel(builder: ir.IRBuilder, kind: ir.Type, arguments: list[ir.Value])
             first = builder.mul(panel, INT(TREE_ROWS))
             left = builder.sub(rows, first)
             at_a, at_c = emit.at(a, builder.mul(panel, a_panel)), emit.at(c, builder.mul(first, ldc))
-            tile = [at_c, left, ldc, at_a, INT(TREE_ROWS), b, b_k, bounds, shards, stack, tile_columns]
+            tile = [at_c, left, ldc, at_a, a_k, b, b_k, bounds, shards, stack, tile_columns]
             _tree_product(TREE_ROWS, 1, True, builder, kind, tile)
 
 
@@ -274,9 +294,9 @@ def product_tile(
 ):  # fmt: skip
     """c[i, j] = f(start[i, j] + sum over k < depth of a[i, k] b[k, j]), for i < rows, j < columns.
 
-    rows <= MAX_ROWS; unless columns are whole vectors, rows <= MASKED_ROWS. f is one of IDENTITY, RELU, ...; y has c's
-    strides and is read by derivatives only. Strides: ldc, a_row from row to row, b_k from k to k. The rows of all
-    matrices are contiguous.
+    rows <= MAX_ROWS; unless columns are whole vectors, rows <= MASKED_ROWS, or NARROW_ROWS if the columns are within
+    NARROW_BYTES. f is one of IDENTITY, RELU, ...; y has c's strides and is read by derivatives only. Strides: ldc,
+    a_row from row to row, b_k from k to k. The rows of all matrices are contiguous.
     """
     n = types.intp
     signature = types.void(c, n, n, n, start, n, n, a, n, n, b, n, n, n, n, n, y, n)
@@ -300,17 +320,17 @@ def product_panel(
 @intrinsic
 def tree_panel(
     typing_context,
-    c, at_c, rows, ldc, a, at_a, a_panel, b, at_b, b_k, bounds, at_bounds, shards, stack, at_stack, columns,
+    c, at_c, rows, ldc, a, at_a, a_panel, a_k, b, at_b, b_k, bounds, at_bounds, shards, stack, at_stack, columns,
 ):  # fmt: skip
     """c[i, j] = tree over shards s of (sum over bounds[s] <= k < bounds[s + 1] of a[k, i] b[k, j]).
 
     For i < rows, j < columns <= LANES. Each sum starts from +0. a lies in panels of TREE_ROWS columns, filled up,
-    without gaps between their rows, a_panel elements apart; whole vectors of b's rows are read, which are b_k apart.
+    a_panel elements apart, their rows a_k apart; whole vectors of b's rows are read, which are b_k apart.
     The tree is built like a binary counter: before shard s, popcount(s) nodes wait on the stack, which has
     room for LEVELS_IN_MEMORY tiles and one for each binary digit of the number of shards.
     """
     n = types.intp
-    signature = types.void(c, n, n, n, a, n, n, b, n, n, bounds, n, n, stack, n, n)
+    signature = types.void(c, n, n, n, a, n, n, n, b, n, n, bounds, n, n, stack, n, n)
     return signature, lambda *context: call(*context, "tree_panel", _tree_panel)
 
 

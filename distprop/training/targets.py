@@ -77,7 +77,7 @@ class Target:
         loss, dz, z = self.loss, program.output_gradient, program.output
         more: tuple[Any, ...] = ()
         if isinstance(loss, SoftmaxCrossEntropy):
-            more = (z.dtype.type(loss.label_smoothing),)
+            more = (z.dtype.type(loss.label_smoothing), zeros(row_losses.shape, row_losses.dtype))
         elif isinstance(loss, Huber):
             more = (z.dtype.type(loss.delta),)
         kernel = KERNELS[type(loss)]

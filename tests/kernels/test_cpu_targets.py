@@ -27,7 +27,7 @@ def rowwise(z, targets, weights, labels):
     for name, extra in extras.items():
         getattr(losses, name)(values, dz, z, targets, weights, scale, *extra)
         yield from (values, dz)
-    losses.softmax_cross_entropy(values, dz, z, labels, weights, scale, 0.1)
+    losses.softmax_cross_entropy(values, dz, z, labels, weights, scale, 0.1, np.empty_like(weights))
     yield from (values, dz)
 
 

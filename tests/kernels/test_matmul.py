@@ -12,6 +12,8 @@ from distprop.kernels.matmul import (
     MASKED_ROWS,
     MAX_ROWS,
     MAX_VECTORS,
+    NARROW_BYTES,
+    NARROW_ROWS,
     RELU,
     RELU_SLOPE,
     THIN_ROWS,
@@ -45,8 +47,8 @@ def whole_products(tiles, low_tiles, c, start, a, b, depth, epilogue, y):
 
 
 @numba.njit
-def one_panel(rows, c, a, a_panel, b, bounds, stack, columns):
-    tree_panel(c, 3, rows, 100, a, 0, a_panel, b, 0, 64, bounds, 0, bounds.size - 1, stack, 0, columns)
+def one_panel(rows, c, a, a_panel, a_k, b, bounds, stack, columns):
+    tree_panel(c, 3, rows, 100, a, 0, a_panel, a_k, b, 0, 64, bounds, 0, bounds.size - 1, stack, 0, columns)
 
 
 @numba.njit
@@ -65,13 +67,15 @@ def lanes(dtype):
 
 @pytest.mark.parametrize("dtype", TYPES)
 def test_every_product_writes_its_elements_and_no_others(dtype):
-    a, b, start = (small_integers(shape, dtype, seed) for seed, shape in enumerate([(6, 64), (64, 64), (6, 64)]))
-    y = small_integers((MAX_ROWS + 1, 100), dtype, 3)
-    for rows in range(1, MAX_ROWS + 1):
+    most = max(MAX_ROWS, NARROW_ROWS)
+    a, b, start = (small_integers(shape, dtype, seed) for seed, shape in enumerate([(most, 64), (64, 64), (most, 64)]))
+    y = small_integers((most + 1, 100), dtype, 3)
+    for rows in range(1, most + 1):
         for columns in range(1, MAX_VECTORS * lanes(dtype) + 1):
-            if rows > MASKED_ROWS and columns % lanes(dtype):
+            is_narrow = columns * np.dtype(dtype).itemsize <= NARROW_BYTES
+            if rows > (NARROW_ROWS if is_narrow else MASKED_ROWS if columns % lanes(dtype) else MAX_ROWS):
                 continue
-            c, epilogue = np.full((MAX_ROWS + 1) * 100, np.nan, dtype), (rows + columns) % len(EPILOGUES)
+            c, epilogue = np.full((most + 1) * 100, np.nan, dtype), (rows + columns) % len(EPILOGUES)
             one_product(rows, c, start.ravel(), a.ravel(), b.ravel(), 5, columns, epilogue, y.ravel())
             expected = np.full_like(c, np.nan).reshape(-1, 100)
             sums = a[:rows, :5] @ b[:5, :columns] + start[:rows, :columns]
@@ -118,7 +122,9 @@ def test_every_panel_of_trees_writes_its_elements_and_no_others(dtype):
     for rows in range(1, 4 * TREE_ROWS + 1):
         for columns in range(1, lanes(dtype) + 1, 1 if rows <= TREE_ROWS else 5):
             c = np.full((rows + 1) * 100, np.nan, dtype)
-            one_panel(rows, c, panels.reshape(-1), panels[0].size, b.reshape(-1), bounds, stack, columns)
+            copied, in_place = (panels, panels[0].size, TREE_ROWS), (a, TREE_ROWS, a.shape[1])
+            matrix, a_panel, a_k = copied if columns % 2 else in_place
+            one_panel(rows, c, matrix.reshape(-1), a_panel, a_k, b.reshape(-1), bounds, stack, columns)
             expected = np.full_like(c, np.nan).reshape(-1, 100)
             expected[:rows, 3 : 3 + columns] = a[:, :rows].T @ b[:, :columns]
             np.testing.assert_array_equal(c.reshape(-1, 100), expected)
@@ -146,7 +152,7 @@ def test_a_tree_of_any_number_of_shards_adds_in_its_order(shards):
     a = np.ones((shards, TREE_ROWS), np.float32)
     b = np.random.default_rng(shards).standard_normal((shards, 64), np.float32)
     c, stack = np.zeros(5 * 100, np.float32), np.empty(5 * 8 * 16, np.float32)
-    one_panel(4, c, a.reshape(-1), a.size, b.reshape(-1), np.arange(shards + 1), stack, 16)
+    one_panel(4, c, a.reshape(-1), a.size, TREE_ROWS, b.reshape(-1), np.arange(shards + 1), stack, 16)
     for row in c.reshape(-1, 100)[:4, 3:19]:
         np.testing.assert_array_equal(row, tree(b[:, :16]))
 
