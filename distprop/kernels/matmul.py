@@ -271,7 +271,7 @@ def _tree_product(
 
 
 def _tree_panel(builder: ir.IRBuilder, kind: ir.Type, arguments: list[ir.Value]) -> None:
-    """Code of its own for panels without gaps: where shards have few rows, a stride that is known saves a tenth."""
+    """Panels without gaps have code of their own: where shards have few rows, a known stride saves up to a tenth."""
     a_k = arguments[5]
     has_no_gaps = builder.icmp_signed("==", a_k, INT(TREE_ROWS))
     with builder.if_else(has_no_gaps) as (without, with_gaps):
