@@ -113,9 +113,8 @@ def _product_panel(
     while i < rows:
         left = rows - i
         low = left <= LOW_ROWS or MAX_ROWS < left <= 2 * LOW_ROWS
-        height = min(left, LOW_ROWS if low else MASKED_ROWS if width % lanes else MAX_ROWS)
-        if width * c.itemsize <= NARROW_BYTES:
-            height = min(left, NARROW_ROWS)
+        most = LOW_ROWS if low else MASKED_ROWS if width % lanes else MAX_ROWS
+        height = min(left, NARROW_ROWS if width * c.itemsize <= NARROW_BYTES else most)
         product_tile(
             c, at_c + i * ldc, height, ldc, start, at_start + i * start_row, start_row, a, at_a + i * a_row, a_row,
             b, at_b, b_k, depth, width, epilogue, y, at_c + i * ldc,

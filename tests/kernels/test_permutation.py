@@ -62,6 +62,13 @@ def test_a_part_of_the_shuffle_is_the_same_as_in_the_whole():
         assert np.array_equal(shuffled(1001, 5, 6, start, stop), whole[start:stop])
 
 
+def test_keys_that_are_kept_are_those_of_the_epoch_that_is_asked_for():
+    keys, indices = np.zeros(KEYS, np.uint64), np.empty(50, np.int64)
+    for epoch in (0, 0, 1, 5, 1, 0):
+        minibatch_indices(indices, keys, 7, 1001, 5, epoch)
+        assert np.array_equal(indices, shuffled(1001, 5, epoch, 7, 57))
+
+
 def test_seeds_and_epochs_shuffle_differently():
     keys = [(0, 0), (0, 1), (1, 0), (2**32, 0), (0, 2**32), (2**63 - 1, 5)]
     orders = {tuple(shuffled(50, seed, epoch)) for seed, epoch in keys}
