@@ -28,7 +28,8 @@ class Side:
             self.ready: Turn = [running.answer() for running in self._running]
             self._repetitions = 1
             self.turn()  # compiles, and fills caches
-            self._repetitions = max(2, math.ceil(seconds / median_seconds(self.turn())))
+            while (wanted := self._wanted(seconds)) > 2 * self._repetitions:  # a short turn may compile something more
+                self._repetitions = wanted
             self._stack = stack.pop_all()
 
     def __enter__(self) -> "Side":
@@ -38,6 +39,10 @@ class Side:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.__exit__(kind, error, trace)
+
+    def _wanted(self, seconds: float) -> int:
+        """Repetitions for a turn of so many seconds, by another turn."""
+        return max(2, math.ceil(seconds / median_seconds(self.turn())))
 
     def turn(self) -> Turn:
         for running in self._running:

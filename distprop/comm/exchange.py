@@ -40,6 +40,7 @@ class Exchange(Protocol):
     zeros: makes the arrays that a forward and a backward pass write, as np.zeros does.
     copies: the ranks that have a copy of them in common, for each copy: those of a machine, or each for itself.
     part: of this rank's copy, what it answers for; the parts of its ranks are the whole.
+    shares_params: whether other ranks read params in the very memory that this one writes.
 
     is_shared_out: whether there are no partial gradients to exchange. All ranks see what each of them has written into
     those arrays, and after `collect` each computes the part of the whole gradient that it owns, partials (1, length).
@@ -62,6 +63,9 @@ class Exchange(Protocol):
 
     @property
     def part(self) -> slice: ...
+
+    @property
+    def shares_params(self) -> bool: ...
 
     @property
     def volumes(self) -> Sequence[Volume]:

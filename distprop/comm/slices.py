@@ -93,9 +93,18 @@ class Sliced:
         self._plans: dict[Any, tuple[Array, Array]] = {}
 
     @property
+    def _copy(self) -> range:
+        """The ranks that have this rank's copy of the parameters in common."""
+        return next(copy for copy in self.copies if self._comm.rank in copy)
+
+    @property
+    def shares_params(self) -> bool:
+        return len(self._copy) > 1
+
+    @property
     def part(self) -> slice:
         """Of this rank's copy of the parameters, what it answers for."""
-        copy = next(copy for copy in self.copies if self._comm.rank in copy)
+        copy = self._copy
         cuts, index = cut_into_slices(slice(0, self._length), len(copy)), self._comm.rank - copy.start
         return slice(cuts[index], cuts[index + 1])
 

@@ -54,6 +54,7 @@ NARROW_TILES = MAX_VECTORS == 1  # whose panels have more gaps than numbers, so 
 BLOCK_DEPTH = 128  # rows of w
 WORTH_BLOCKS = 1 << 19  # bytes of w
 WIDE_BYTES = 1 << 15  # of y
+WORTH_FETCHING = 1 << 17  # bytes of w: less stays in a second cache from step to step, unless other ranks update it
 
 
 def scratch_elements(rows: int, inputs: int, outputs: int, shards: int, dtype: npt.DTypeLike) -> int:
@@ -93,11 +94,12 @@ def _zeros_first(scratch):
 
 @pasted
 def _product_panel(
-    c, at_c, ldc, start, at_start, start_row, a, at_a, a_row, b, at_b, b_k, rows, depth, width, epilogue, y
+    c, at_c, ldc, start, at_start, start_row, a, at_a, a_row, b, at_b, b_k, has_more, rows, depth, width, epilogue, y
 ):
     """c (rows, width) = epilogue of a (rows, depth) b (depth, width) + start (rows, width), each flat from an offset.
 
-    The rows of c and y are ldc apart, those of the others start_row, a_row, b_k.
+    The rows of c and y are ldc apart, those of the others start_row, a_row, b_k. has_more: the columns of b go on,
+    and will be read next.
     """
     i, lanes = 0, VECTOR_BYTES // c.itemsize
     if width == TILE_BYTES // c.itemsize:
@@ -107,7 +109,7 @@ def _product_panel(
         low_tiles = left // LOW_ROWS
         product_panel(
             c, at_c, tiles, low_tiles, ldc, start, at_start, start_row, a, at_a, a_row,
-            b, at_b, b_k, depth, epilogue, y, at_c,
+            b, at_b, b_k, b, at_b + width, min(tiles, MAX_VECTORS) if has_more else 0, depth, epilogue, y, at_c,
         )  # fmt: skip
         i = tiles * MAX_ROWS + low_tiles * LOW_ROWS
     while i < rows:
@@ -134,6 +136,7 @@ def _product(y, x, at_x, w, start, start_step, start_row, epilogue, scratch):
     is_small, is_large = w.size * w.itemsize <= FIRST_CACHE_BYTES, w.size * w.itemsize > WORTH_BLOCKS
     is_wide = y.size * y.itemsize >= WIDE_BYTES
     copies = NARROW_TILES and ((rows >= WORTH_COPYING and not is_small) or (is_large and is_wide))
+    fetches = not copies and w.size * w.itemsize > WORTH_FETCHING
     most = BLOCK_DEPTH if NARROW_TILES and not copies and is_large else max(inputs, 1)
     panel = most * columns
     strip = max(1, COPY_BYTES // (panel * y.itemsize)) * columns if copies else columns
@@ -151,7 +154,7 @@ def _product(y, x, at_x, w, start, start_step, start_row, epilogue, scratch):
                 first, at_first, first_row = (start, j * start_step, start_row) if k == 0 else (y, j, outputs)
                 _product_panel(
                     y, j, outputs, first, at_first, first_row, x, at_x + k, all_inputs, b, at_b, b_k,
-                    rows, depth, width, f, y,
+                    fetches and j + columns < outputs, rows, depth, width, f, y,
                 )  # fmt: skip
 
 
@@ -282,7 +285,9 @@ def _input_by_transposed_weights(dx, d, w, epilogue, y, zeros, panel, rows, inpu
     for j in range(0, inputs, columns):
         width = min(columns, inputs - j)
         transpose(panel, 0, columns, w, j * outputs, outputs, width, outputs)
-        _product_panel(dx, j, inputs, zeros, 0, 0, d, 0, outputs, panel, 0, columns, rows, outputs, width, epilogue, y)
+        _product_panel(
+            dx, j, inputs, zeros, 0, 0, d, 0, outputs, panel, 0, columns, False, rows, outputs, width, epilogue, y
+        )
 
 
 @pasted
@@ -296,24 +301,9 @@ def _input_by_transposed_samples(dx, d, w, zeros, scratch, rows, inputs, outputs
         for i in range(0, inputs, BLOCK_ROWS):
             height = min(BLOCK_ROWS, inputs - i)
             _product_panel(
-                block,
-                0,
-                columns,
-                zeros,
-                0,
-                0,
-                w,
-                i * outputs,
-                outputs,
-                panel,
-                0,
-                columns,
-                height,
-                outputs,
-                width,
-                0,
-                block,
-            )
+                block, 0, columns, zeros, 0, 0, w, i * outputs, outputs, panel, 0, columns,
+                False, height, outputs, width, IDENTITY, block,
+            )  # fmt: skip
             transpose(dx, n * inputs + i, inputs, block, 0, columns, height, width)
 
 

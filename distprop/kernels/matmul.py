@@ -70,11 +70,23 @@ class _Tile(Emitter):
             self.builder.store(self.zero, self.sums[place])
 
     def accumulate(
-        self, a_rows: list[ir.Value], a_k: ir.Value, b: ir.Value, b_k: ir.Value, depth: ir.Value, is_short: bool = False
+        self,
+        a_rows: list[ir.Value],
+        a_k: ir.Value,
+        b: ir.Value,
+        b_k: ir.Value,
+        depth: ir.Value,
+        is_short: bool = False,
+        ahead: ir.Value | None = None,
     ) -> None:
-        """sums += a @ b: the inner loop of everything. is_short: it is run a few times only, again and again."""
+        """sums += a @ b: the inner loop of everything. is_short: it is run a few times only, again and again.
+
+        ahead: what is as far from b, from k to k, will be read later: it is fetched into the second cache meanwhile.
+        """
         with self.short_loop(depth) if is_short else self.loop(depth) as k:
             b_row = self.at(b, self.builder.mul(k, b_k))
+            if ahead is not None:
+                self.prefetch(self.at(ahead, self.builder.mul(k, b_k)))
             offset = self.builder.mul(k, a_k)
             vectors = [self.load(self.at(b_row, j * self.lanes), mask) for j, mask in enumerate(self.read_masks)]
             scalars = [self.broadcast(self.at(row, offset)) for row in a_rows]
@@ -164,30 +176,37 @@ def _product(
     tile.store_sums(tile.row_starts(c, ldc, rows, count))
 
 
-def _whole_product(rows: int, builder: ir.IRBuilder, kind: ir.Type, arguments: list[ir.Value]) -> None:
-    c, ldc, start, start_row, a, a_row, b, b_k, depth, epilogue, y = arguments
+def _whole_product(rows: int, is_ahead: bool, builder: ir.IRBuilder, kind: ir.Type, arguments: list[ir.Value]) -> None:
+    c, ldc, start, start_row, a, a_row, b, b_k, ahead, depth, epilogue, y = arguments
     tile = _Tile(builder, kind, rows, MAX_VECTORS, None, reads_whole=True)
     tile.start_from(tile.all_rows(start, start_row))
-    tile.accumulate([tile.opaque(row) for row in tile.all_rows(a, a_row)], INT(1), b, b_k, depth)
+    a_rows = [tile.opaque(row) for row in tile.all_rows(a, a_row)]
+    tile.accumulate(a_rows, INT(1), b, b_k, depth, ahead=ahead if is_ahead else None)
     tile.apply(epilogue, tile.all_rows(y, ldc))
     tile.store_sums(tile.all_rows(c, ldc))
 
 
 def _whole_products(builder: ir.IRBuilder, kind: ir.Type, arguments: list[ir.Value]) -> None:
-    """Down the rows: tiles of MAX_ROWS, then tiles of LOW_ROWS."""
-    c, tiles, low_tiles, ldc, start, start_row, a, a_row, b, b_k, depth, epilogue, y = arguments
+    """Down the rows: tiles of MAX_ROWS, the first of which fetch what comes next, then tiles of LOW_ROWS."""
+    c, tiles, low_tiles, ldc, start, start_row, a, a_row, b, b_k, after, ahead_tiles, depth, epilogue, y = arguments
     emit, first = Emitter(builder, kind), INT(0)
-    for rows, count in ((MAX_ROWS, tiles), (LOW_ROWS, low_tiles)):
+    others = builder.sub(tiles, ahead_tiles)
+    for rows, is_ahead, count in (
+        (MAX_ROWS, True, ahead_tiles),
+        (MAX_ROWS, False, others),
+        (LOW_ROWS, False, low_tiles),
+    ):
         with cgutils.for_range(builder, count) as loop:
             row = builder.add(first, builder.mul(loop.index, INT(rows)))
             at_c, at_start, at_a, at_y = (
                 emit.at(base, builder.mul(row, stride))
                 for base, stride in ((c, ldc), (start, start_row), (a, a_row), (y, ldc))
             )
-            tile = [at_c, ldc, at_start, start_row, at_a, a_row, b, b_k, depth, epilogue, at_y]
-            body = partial(_whole_product, rows)
-            builder.call(function(builder.module, f"whole_product_{rows}", kind, tile, body), tile)
-        first = builder.mul(count, INT(rows))
+            ahead = emit.at(after, builder.mul(loop.index, INT(emit.lanes)))
+            tile = [at_c, ldc, at_start, start_row, at_a, a_row, b, b_k, ahead, depth, epilogue, at_y]
+            name, body = f"whole_product_{rows}{'_ahead' * is_ahead}", partial(_whole_product, rows, is_ahead)
+            builder.call(function(builder.module, name, kind, tile, body), tile)
+        first = builder.add(first, builder.mul(count, INT(rows)))
 
 
 def _products(builder: ir.IRBuilder, kind: ir.Type, arguments: list[ir.Value]) -> None:
@@ -316,14 +335,16 @@ def product_tile(
 @intrinsic
 def product_panel(
     typing_context,
-    c, at_c, tiles, low_tiles, ldc, start, at_start, start_row, a, at_a, a_row, b, at_b, b_k, depth, epilogue, y, at_y,
+    c, at_c, tiles, low_tiles, ldc, start, at_start, start_row, a, at_a, a_row, b, at_b, b_k, after, at_after,
+    ahead_tiles, depth, epilogue, y, at_y,
 ):  # fmt: skip
     """As product_tile, for MAX_VECTORS whole vectors of columns and as many rows as these tiles have together:
 
-    tiles of MAX_ROWS rows, then low_tiles of LOW_ROWS.
+    tiles of MAX_ROWS rows, then low_tiles of LOW_ROWS. after: what will be read next in the place of b; the first
+    ahead_tiles <= MAX_VECTORS fetch a vector's columns of it each.
     """
     n = types.intp
-    signature = types.void(c, n, n, n, n, start, n, n, a, n, n, b, n, n, n, n, y, n)
+    signature = types.void(c, n, n, n, n, start, n, n, a, n, n, b, n, n, b, n, n, n, n, y, n)
     return signature, lambda *context: call(*context, "whole_products", _whole_products)
 
 

@@ -30,7 +30,7 @@ Array: TypeAlias = npt.NDArray[Any]
 
 COMPILE_AFTER = 5_000  # calls: what they cost more in Python is about what compiling costs
 FAILED = -2  # an exception inside a kernel: a defect
-LONGEST_ROUND, WORTH_A_LOOP = 4, 3  # calls; times
+LONGEST_ROUND, WORTH_A_LOOP = 5, 3  # calls; times
 
 _INT = ir.IntType(64)
 _numbers = itertools.count()

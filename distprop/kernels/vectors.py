@@ -141,6 +141,11 @@ class Emitter:
         name = f"llvm.masked.load.{self.suffix}.p0"
         return self._intrinsic(name, self.vector, address, INT32(self.bytes), mask, self.zero)
 
+    def prefetch(self, address: ir.Value) -> None:
+        """Bring the line of this address into the second cache. The address need not be one of the program's."""
+        name, kinds = "llvm.prefetch.p0", [INT32(number) for number in (0, 2, 1)]  # to read, not the first, data
+        self._intrinsic(name, ir.VoidType(), address, *kinds)
+
     def store(self, value: ir.Value, address: ir.Value, mask: ir.Value | None = None) -> None:
         address = self.builder.bitcast(address, self.vector.as_pointer())
         if mask is None:

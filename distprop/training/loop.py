@@ -190,6 +190,7 @@ class Training:
         self._comm.barrier()  # the parameters may be shared: a slower rank would write initial values over these
         self.progress, self._best = checkpoint.progress, checkpoint.best
         self.model.params[:] = checkpoint.params
+        self._step.params_are_set = True
         for name, slot in slots.items():
             np.concatenate([checkpoint.state[name][owned] for owned in self._exchange.owned], out=slot)
 

@@ -20,6 +20,7 @@ from distprop.kernels.digests import DIVERGED
 from distprop.kernels.memory import zeros
 from distprop.kernels.metrics import correct_weights
 from distprop.kernels.norms import BLOCK, block_square_sums
+from distprop.kernels.past_caches import LONG, store_past_caches
 from distprop.kernels.step import (
     CLOCK,
     DONE,
@@ -87,7 +88,10 @@ class Leftovers:
 
 
 class Step:
-    """Everything that lives across steps: the flat vectors, the buffers and the tapes bound to them."""
+    """Everything that lives across steps: the flat vectors, the buffers and the tapes bound to them.
+
+    params_are_set: whether parameters have been set otherwise than by steps.
+    """
 
     def __init__(
         self,
@@ -121,6 +125,10 @@ class Step:
             self._gradients = [zeros((size,), self.params.dtype) for size in sizes]
         else:
             self._gradients = [zeros((min(max(sizes), PART),), self.params.dtype)] * len(sizes)
+        slices = [self.params[owned] for owned in exchange.owned] if exchange.shares_params else []
+        is_long = max((some.size for some in slices), default=0) >= LONG
+        self._own = [zeros(some.shape, some.dtype) for some in slices] if is_long else []  # what this rank updates
+        self.params_are_set = True
         self._programs = {
             samples: [self._program(samples, run) for run in self._runs] for samples in minibatches.sizes()
         }
@@ -164,6 +172,7 @@ class Step:
         clock[EPOCH], clock[STEP], clock[FIRST], clock[DONE] = epoch, step, first, 0
         self._rates[: len(rates)], self._sums[:] = rates, sums
         self.digests.begin(step)
+        self._read_params()
         exchange.words[WISHES], exchange.words[PATIENCE] = wishes, patience
         exchange.words[NANOSECONDS] = sum(tape.nanoseconds for tape in self._tapes.values())
         code = self._tapes[samples].run(len(rates), exchange.waiting, record)
@@ -184,6 +193,14 @@ class Step:
             int(exchange.all_words[0, PATIENCE]), exchange.all_words[:, NANOSECONDS] * 1e-9,
             self.digests.during(step, done),
         )  # fmt: skip
+
+    def _read_params(self) -> None:
+        """Into the copies of the owned slices, unless they are there."""
+        if not self.params_are_set:
+            return
+        for own, owned in zip(self._own, self.exchange.owned, strict=False):
+            own[:] = self.params[owned]
+        self.params_are_set = False
 
     def leftovers(self, samples: int) -> Leftovers:
         """Of the last minibatch, which had so many samples."""
@@ -325,8 +342,12 @@ class Step:
         return calls
 
     def _update(self, bucket: int, part: slice) -> list[Call]:
-        params = self.params[self.exchange.owned[bucket]][part]
-        return self.updater.update(params, self._gradient_of(bucket, part), bucket, part)
+        params, gradient = self.params[self.exchange.owned[bucket]][part], self._gradient_of(bucket, part)
+        if not self._own:
+            return self.updater.update(params, gradient, bucket, part)
+        own = self._own[bucket][part]
+        stored = Call(store_past_caches, (params, own), "params = own params, past the caches", "update")
+        return [*self.updater.update(own, gradient, bucket, part), stored]
 
 
 def _non_finite(epoch: int, number: int, step: int, loss: float, weight: float, norm: float) -> str:

@@ -43,7 +43,10 @@ def one_product(rows, c, start, a, b, depth, columns, epilogue, y):
 
 @numba.njit
 def whole_products(tiles, low_tiles, c, start, a, b, depth, epilogue, y):
-    product_panel(c, 3, tiles, low_tiles, 100, start, 0, 64, a, 0, 64, b, 0, 64, depth, epilogue, y, 3)
+    ahead_tiles = min(tiles, MAX_VECTORS)
+    product_panel(
+        c, 3, tiles, low_tiles, 100, start, 0, 64, a, 0, 64, b, 0, 64, b, 1 << 40, ahead_tiles, depth, epilogue, y, 3
+    )
 
 
 @numba.njit

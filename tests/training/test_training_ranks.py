@@ -18,6 +18,7 @@ from distprop.data.dataset import Dataset
 from distprop.errors import Interrupted, NonFiniteError, UsageError
 from distprop.kernels import tape
 from distprop.training import loop
+from distprop.training import step as training_step
 from distprop.training.checkpoint import Checkpoints
 from distprop.training.loop import CHECKPOINT, STOP, Silent
 
@@ -44,6 +45,15 @@ def test_any_number_of_ranks_and_machines_gives_the_bits_of_one(lab, one_rank, m
     for rank in lab.train(sum(machines), config, lab.training, lab.validation, machines=machines):
         assert rank.plain == one.plain
         assert np.isfinite(rank.outcome.model.params).all()
+
+
+@pytest.mark.parametrize("machines", [[2], [3], [8], [2, 1], [3, 5]], ids=lambda machines: "+".join(map(str, machines)))
+def test_parameters_that_are_stored_past_the_caches_have_the_same_bits(lab, one_rank, machines, monkeypatch):
+    config, one = one_rank
+    monkeypatch.setattr(slices, "BUCKET_BYTES", 1)
+    monkeypatch.setattr(training_step, "LONG", 1)
+    for rank in lab.train(sum(machines), config, lab.training, lab.validation, machines=machines):
+        assert rank.plain == one.plain
 
 
 @pytest.mark.parametrize("activations", [0, None], ids=["shared out", "partial gradients"])
@@ -104,6 +114,7 @@ def uncut(lab):
 @pytest.mark.parametrize("step", range(1, 9))
 def test_a_run_that_is_cut_and_resumed_on_other_ranks_is_the_same_run(lab, uncut, tmp_path, step, monkeypatch):
     monkeypatch.setattr(slices, "BUCKET_BYTES", 1)
+    monkeypatch.setattr(training_step, "LONG", 1 if step % 2 else training_step.LONG)
     config, whole = uncut
     before, after = 1 + step % 4, 1 + (step + 1) % 3
     machines = [before] if before == 1 or step > 4 else [before - before // 2, before // 2]
