@@ -9,9 +9,11 @@ from conversation import Conversation
 
 from distprop.comm.communicator import Array, Communicator
 from distprop.comm.serial import Serial
+from distprop.comm.shared import wait_calls
 from distprop.config.run import Config
 from distprop.environment import rank_by_environment
 from distprop.errors import Interrupted
+from distprop.kernels.tape import Tape
 from distprop.training import loop
 from distprop.training.checkpoint import Progress
 from distprop.training.evaluation import Evaluation
@@ -19,14 +21,33 @@ from distprop.training.run import Material, compile_kernels
 from distprop.training.step import PHASES, StepsResult
 
 Clock = Callable[[], float]
+BARRIERS, RUNS = 50, 20
+
+
+class Barrier:
+    """Of ranks, for nothing: how far apart their cores are, which may change on virtual machines."""
+
+    def __init__(self, comm: Communicator) -> None:
+        self._comm, self._tape = comm, Tape(wait_calls(*comm.arrivals()) * BARRIERS)
+
+    def nanoseconds(self) -> float:
+        """0 if there is one rank: a collective."""
+        if not self._tape.calls:
+            return 0.0
+        while not self._tape.is_compiled:
+            self._tape.run(RUNS, self._comm.check)
+        begin = time.perf_counter()
+        self._tape.run(RUNS, self._comm.check)
+        return 1e9 * (time.perf_counter() - begin) / (BARRIERS * RUNS)
 
 
 class Turns(loop.Silent):
     """Looks on, takes the time at the end of each epoch, and lets training wait there between two turns."""
 
-    def __init__(self, talk: Conversation, now: Clock) -> None:
+    def __init__(self, talk: Conversation, now: Clock, comm: Communicator) -> None:
         self._talk, self._now = talk, now
         self._over = False
+        self._barrier = Barrier(comm)
 
     def next_turn(self) -> None:
         """Wait for the number of epochs to train; without one training is over."""
@@ -52,7 +73,7 @@ class Turns(loop.Silent):
         shares = ((spent - before) / (end - begin or 1.0)).tolist()  # nothing is known of one run alone
         seconds = [after - before for before, after in pairwise(self._ends)]
         split = [dict(zip(PHASES, rank, strict=True)) for rank in shares]
-        self._talk.answer({"seconds": seconds, "split": split})
+        self._talk.answer({"seconds": seconds, "split": split, "barrier_ns": self._barrier.nanoseconds()})
         self.next_turn()
 
 
@@ -67,9 +88,10 @@ def train_in_turns(
 ) -> None:
     """Take turns until there are no more.
 
-    An answer has the seconds of each epoch, by `now`, and how each rank's wall-clock was split: shares by phase.
+    An answer has the seconds of each epoch, by `now`, and how each rank's wall-clock was split: shares by phase; and
+    the nanoseconds of a barrier.
     """
-    turns = Turns(talk, now)
+    turns = Turns(talk, now, comm)
     training = make_training(config, material, comm, turns)
     turns.next_turn()
     with contextlib.suppress(Interrupted):  # as it was asked for

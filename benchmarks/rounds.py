@@ -28,8 +28,8 @@ class Side:
             self.ready: Turn = [running.answer() for running in self._running]
             self._repetitions = 1
             self.turn()  # compiles, and fills caches
-            while (wanted := self._wanted(seconds)) > 2 * self._repetitions:  # a short turn may compile something more
-                self._repetitions = wanted
+            for _ in range(2):  # the first of these may still compile something
+                self._repetitions = self._wanted(seconds)
             self._stack = stack.pop_all()
 
     def __enter__(self) -> "Side":

@@ -88,7 +88,7 @@ def speed_table(by_task: ByTask) -> Table:
 
 
 def profile_table(by_task: ByTask) -> Table:
-    """Where the time of our median turn goes, by the phases that training tells."""
+    """Where the time of our median turn goes, by the phases that training tells; and all turns' times of a barrier."""
     places = [
         (task, side, _median(speeds[side]))
         for task, speeds in by_task.items()
@@ -96,12 +96,17 @@ def profile_table(by_task: ByTask) -> Table:
         if side in speeds
     ]
     phases = list(dict.fromkeys(phase for _, _, turn in places for phase in turn.split))
-    rows = [_profile(task, side, turn, phases) for task, side, turn in places]
+    rows = [[*_profile(task, side, turn, phases), _barriers(by_task[task][side])] for task, side, turn in places]
     return Table(
         "Where our steps' time goes",
-        [HEAD, "side", "step, µs", *phases, "rest", "GFLOP/s a rank"],
+        [HEAD, "side", "step, µs", *phases, "rest", "GFLOP/s a rank", "barrier, ns"],
         rows,
     )
+
+
+def _barriers(turns: Sequence[Speed]) -> str:
+    found = sorted(turn.barrier_ns for turn in turns)
+    return f"{found[0]:.0f} to {found[-1]:.0f}" if found[-1] else ""
 
 
 def _median(turns: Sequence[Speed]) -> Speed:

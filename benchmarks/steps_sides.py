@@ -54,10 +54,14 @@ ON_ONE_CORE = [name for name, side in CONTESTANTS.items() if side.copies == side
 
 @dataclass(frozen=True)
 class Speed:
-    """Of a turn. samples_per_s: of the median epoch, runs summed. split: shares of our ranks' time by phase."""
+    """Of a turn. samples_per_s: of the median epoch, runs summed. split: shares of our ranks' time by phase.
+
+    barrier_ns: of our ranks after it, 0 for one rank.
+    """
 
     samples_per_s: float
     split: Mapping[str, float]
+    barrier_ns: float = 0.0
 
 
 def speed_of(task: Task, side: str, turn: Turn) -> Speed:
@@ -65,4 +69,4 @@ def speed_of(task: Task, side: str, turn: Turn) -> Speed:
     speeds = [samples / statistics.median(answer["seconds"]) for answer in turn]
     by_rank = turn[0].get("split", [])
     split = {phase: statistics.mean(rank[phase] for rank in by_rank) for phase in (by_rank[0] if by_rank else {})}
-    return Speed(sum(speeds), split)
+    return Speed(sum(speeds), split, turn[0].get("barrier_ns", 0.0))
