@@ -44,10 +44,10 @@ class Network:
         """Bytes of parameters and buffers that a rank has in its memory.
 
         All parameters and its partial gradient; of its slice, what it reads of the other ranks' partial gradients, the
-        gradient and the optimizer's two vectors; the values of its rows and their gradients.
+        gradient, the optimizer's two vectors and the parameters; the values of its rows and their gradients.
         """
         params = sum((inputs + 1) * outputs for inputs, outputs in pairwise(self.widths))
-        vectors = 2 * params + (RANKS - 1 + 1 + 2) * params / RANKS
+        vectors = 2 * params + (RANKS - 1 + 1 + 2 + 1) * params / RANKS
         values = self.batch / RANKS * (2 * FEATURES + 3 * sum(self.widths[1:]))  # inputs: raw and standardised
         return 4.0 * (vectors + values)
 

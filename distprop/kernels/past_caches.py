@@ -13,7 +13,7 @@ from distprop.kernels.jit import kernel
 from distprop.kernels.norms import BLOCK
 from distprop.kernels.vectors import INT, INT32, VECTOR_BYTES, Emitter
 
-LONG = 16 * BLOCK  # elements: fewer are in the caches again before they are missed
+LONG = 16 * BLOCK  # elements: fewer are handed over through the caches as quickly
 
 
 @intrinsic
