@@ -15,7 +15,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from distprop.kernels.activations import LEAKY_SLOPE
-from distprop.kernels.vectors import BOOL, INT, LONG_REGISTERS, REGISTER_BYTES, VECTOR_BYTES, Emitter, call, function
+from distprop.kernels.vectors import BOOL, INT, LONG_REGISTERS, VECTOR_BYTES, Emitter, call, function
 
 # What a tile does with its sums before it stores them. The last two are derivatives, told by the activation's result.
 IDENTITY, RELU, LEAKY_RELU, RELU_SLOPE, LEAKY_RELU_SLOPE = range(5)
@@ -23,8 +23,8 @@ IDENTITY, RELU, LEAKY_RELU, RELU_SLOPE, LEAKY_RELU_SLOPE = range(5)
 MAX_ROWS, LOW_ROWS, MAX_VECTORS = (6, 4, 4) if LONG_REGISTERS else (6, 4, 1)
 # Where masks are in the same registers as numbers, there is room for them only beside fewer rows.
 MASKED_ROWS = MAX_ROWS if LONG_REGISTERS else LOW_ROWS
-# Where a vector is several registers, a few columns are a tile of one register, with more rows.
-NARROW_BYTES, NARROW_ROWS = (0, 0) if LONG_REGISTERS else (REGISTER_BYTES, 8)
+# A few columns are a tile of half a vector, with more rows: of registers of that length, two can be multiplied at once.
+NARROW_BYTES, NARROW_ROWS = VECTOR_BYTES // 2, 8
 # The tree over a group of 2^TREE_LEVELS shards is code without loops and needs no counter. A store costs as much as a
 # multiply-add or more; so where there are registers for it, the group's sums stay in them.
 TREE_ROWS, TREE_LEVELS, LEVELS_IN_MEMORY = (8, 2, 0) if LONG_REGISTERS else (4, 2, 2)
@@ -223,8 +223,7 @@ def _products(builder: ir.IRBuilder, kind: ir.Type, arguments: list[ir.Value]) -
         2 * number + low: (rows, number, VECTOR_BYTES)
         for number, (low, rows) in product(range(1, MAX_VECTORS + 1), enumerate((MAX_ROWS, LOW_ROWS)))
     }
-    if NARROW_ROWS:
-        tiles[0] = NARROW_ROWS, 1, NARROW_BYTES
+    tiles[0] = NARROW_ROWS, 1, NARROW_BYTES
     for number, shape in tiles.items():
         block = builder.append_basic_block("tile")
         switch.add_case(INT(number), block)
