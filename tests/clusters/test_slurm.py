@@ -162,6 +162,7 @@ def test_a_job_that_is_preempted_queues_again_and_ends_with_the_bits_of_a_plain_
     until(
         lambda: not steps(job), "the first start's end"
     )  # Slurm waits 2 minutes lest its end be taken for the second's
+    until(lambda: set(slurm("sinfo", "-h", "-N", "-o", "%T").split()) == {"idle"}, "idle nodes")  # and it is known
     slurm("scontrol", "update", f"JobId={job}", "StartTime=now")
     until(lambda: slurm.ended(job), "the job's end")
     text = log.read_text()
