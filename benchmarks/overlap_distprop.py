@@ -37,6 +37,9 @@ class Nothing:
     def start(self) -> None:
         pass
 
+    def has_arrived(self) -> bool:
+        return True
+
     def wait(self) -> None:
         pass
 

@@ -10,7 +10,7 @@ from distprop.comm.communicator import Array, Communicator
 from distprop.comm.slices import Sliced, blocks_of
 from distprop.kernels.memory import zeros
 from distprop.kernels.norms import BLOCK
-from distprop.kernels.tape import Call
+from distprop.kernels.tape import Call, Item
 
 
 class Allreduce(Sliced):
@@ -34,7 +34,7 @@ class Allreduce(Sliced):
     def backward(self, calls: Sequence[Call]) -> list[Call]:
         return list(calls)
 
-    def backward_and_update(self, calls: Sequence[Call], update: Callable[[int], list[Call]]) -> list[Call]:
+    def backward_and_update(self, calls: Sequence[Call], update: Callable[[int], list[Call]]) -> list[Item]:
         return [*calls, *update(0), *self.agree()]
 
     def collect(self, bucket: int) -> list[Call]:

@@ -25,6 +25,9 @@ class Traffic(Protocol):
     def start(self) -> None:
         """Set off. Until `wait` nobody may write what is sent, nor touch where something is to arrive."""
 
+    def has_arrived(self) -> bool:
+        """Whether `wait` would return at once; it helps messages on their way."""
+
     def wait(self) -> None:
         """Return when all has been sent and has arrived; at once if nothing is under way."""
 

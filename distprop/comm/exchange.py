@@ -26,7 +26,7 @@ from distprop.comm.shared import Shared
 from distprop.comm.slices import cut_into_buckets
 from distprop.comm.volumes import Volume
 from distprop.kernels.norms import BLOCK
-from distprop.kernels.tape import Call
+from distprop.kernels.tape import Call, Item
 
 BALANCED = 16 * BLOCK  # elements of a slice: shorter ones differ too much in length for equal work
 
@@ -87,7 +87,7 @@ class Exchange(Protocol):
     def backward(self, calls: Sequence[Call]) -> list[Call]:
         """The calls of a backward pass, between which gradients that are complete set off."""
 
-    def backward_and_update(self, calls: Sequence[Call], update: Callable[[int], list[Call]]) -> list[Call]:
+    def backward_and_update(self, calls: Sequence[Call], update: Callable[[int], list[Call]]) -> list[Item]:
         """The same, and all that follows it, where nothing has to be known before the update: also agree and share.
 
         update(bucket): the calls that `collect` a bucket and update it.

@@ -4,11 +4,13 @@ The ranks of a machine share one copy of the parameters and read each other's pa
 all partial gradients of a machine, each owner of a slice elsewhere gets only their sums, those of the machine's
 canonical nodes of the tree. The ranks of a machine share the sending: for each machine, a rank has one partner there.
 
-Gradients travel during the backward pass: a bucket sets off as soon as it is complete. Updated parameters travel during
-the next forward pass, and are waited for where they are read.
+Gradients travel during the backward pass: a bucket sets off as soon as it is complete, and is updated between two
+others if all of it has come by then. Updated parameters travel during the next forward pass, and are waited for where
+they are read. What is under way shares the link, so those that are needed first are sent first, a few at a time.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +24,9 @@ from distprop.comm.slices import Sliced, blocks_of, rows_of
 from distprop.comm.volumes import Volume, volumes
 from distprop.kernels.barrier import WAITING
 from distprop.kernels.memory import zeros
-from distprop.kernels.tape import Call
+from distprop.kernels.tape import Call, Conditional, Item
+
+UNDER_WAY = 4  # buckets of parameters: what is announced takes a while until it travels
 
 
 class Machines(Sliced):
@@ -44,6 +48,10 @@ class Machines(Sliced):
         self._sums: list[list[Call]] = [[] for _ in buckets]
         self._gradients = [self._gradient_traffic(bucket) for bucket in range(len(buckets))]
         self._parameters = [self._parameter_traffic(bucket) for bucket in range(len(buckets))]
+        # Buckets whose gradients have set off: those that aren't updated, and those whose parameters aren't sent yet.
+        self._late: set[int] = set()
+        self._unsent: set[int] = set()
+        self._order = list(reversed(range(len(buckets))))  # in which parameters are needed
 
     def _allocate(self, dtype: npt.DTypeLike) -> None:
         comm, lengths = self._comm, [own.stop - own.start for own in self.owned]
@@ -113,39 +121,44 @@ class Machines(Sliced):
 
     def forward(self, calls: Sequence[Call]) -> list[Call]:
         """Each bucket is waited for before the first call that reads it."""
-        steps, waiting = [], list(range(len(self._buckets)))
-        for call in calls:
-            for bucket in [b for b in waiting if _touches(call, self.params[None, self._buckets[b]])]:
-                steps += self._arrive(bucket)
-                waiting.remove(bucket)
-            steps.append(call)
-        unread = [call for bucket in waiting for call in self._arrive(bucket)]
-        return unread + steps
+        firsts = [_first(calls, self.params[None, bucket]) for bucket in self._buckets]
+        self._order = sorted(range(len(firsts)), key=lambda bucket: (firsts[bucket], -bucket))
+        steps, done = [], 0
+        for place, bucket in enumerate(self._order):
+            steps += [*calls[done : firsts[bucket]], *self._arrive(place)]
+            done = firsts[bucket]
+        return [*steps, *calls[done:]]
 
-    def _arrive(self, bucket: int) -> list[Call]:
-        return [Call(self._parameters[bucket].wait, (), "wait for parameters", "exchange"), *self._wait]
+    def _arrive(self, place: int) -> list[Call]:
+        """Parameters have come, by their place in the order, and further ones set off."""
+        wait = Call(self._parameters[self._order[place]].wait, (), "wait for parameters", "exchange")
+        return [wait, self._send(place + UNDER_WAY), *self._wait]
 
     def backward(self, calls: Sequence[Call]) -> list[Call]:
         """Each bucket sets off after the last call that writes it."""
         ends = self._ends(calls)
         return [step for number, call in enumerate(calls) for step in (call, *self._set_off(ends, number))]
 
-    def backward_and_update(self, calls: Sequence[Call], update: Callable[[int], list[Call]]) -> list[Call]:
-        """A bucket is updated when the next one has set off, unless its parameters are still read.
+    def backward_and_update(self, calls: Sequence[Call], update: Callable[[int], list[Call]]) -> list[Item]:
+        """When a bucket has set off, earlier ones are updated that have come and whose parameters aren't read any more.
 
-        The last ones are updated at the end. The first layer's parameters are needed first. The small message would
-        have to wait behind the others.
+        The others are updated at the end: a machine that is behind holds up nobody who has something to compute. The
+        first layer's parameters are needed first. The small message would have to wait behind the others.
         """
         ends, reads = self._ends(calls), [_last(calls, self.params[None, bucket]) for bucket in self._buckets]
-        steps, late = [], list(range(len(ends)))
+        updates = [tuple(update(bucket)) for bucket in range(len(ends))]
+        steps: list[Item] = []
         for number, call in enumerate(calls):
             steps += [call, *self._set_off(ends, number)]
-            for bucket in [b for b in late if number in ends and ends[b] < number and reads[b] <= number]:
-                steps += [*update(bucket), self._send_parameters(bucket)]
-                late.remove(bucket)
-        steps += [call for bucket in late for call in update(bucket)]
-        first, *others = [self._send_parameters(bucket) for bucket in reversed(late)]
-        return [*steps, first, *self.agree(), *others]
+            for bucket in [b for b, end in enumerate(ends) if number in ends and end < number and reads[b] <= number]:
+                steps.append(Conditional(partial(self._has_come, bucket), updates[bucket]))
+                steps.append(Call(self._send_if_alone, (bucket,), "send parameters", "exchange"))
+        steps += [Conditional(partial(self._late.__contains__, bucket), calls) for bucket, calls in enumerate(updates)]
+        return [*steps, self._send(1), *self.agree(), *self.share()]
+
+    def _has_come(self, bucket: int) -> bool:
+        """Whether a bucket can be updated now, without waiting."""
+        return bucket in self._late and self._gradients[bucket].has_arrived()
 
     def _ends(self, calls: Sequence[Call]) -> list[int]:
         """For each bucket the last call that writes its gradients."""
@@ -156,15 +169,44 @@ class Machines(Sliced):
         steps = list(self._wait) if number in ends else []
         for bucket, end in enumerate(ends):
             if end == number:
-                start = Call(self._gradients[bucket].start, (), "send gradients", "exchange")
-                steps += [*self._sums[bucket], start]
+                steps += [*self._sums[bucket], Call(self._start_gradients, (bucket,), "send gradients", "exchange")]
         return steps
 
-    def _send_parameters(self, bucket: int) -> Call:
-        return Call(self._parameters[bucket].start, (), "send parameters", "exchange")
+    def _start_gradients(self, bucket: int) -> None:
+        self._late.add(bucket)
+        self._unsent.add(bucket)
+        self._gradients[bucket].start()
 
     def collect(self, bucket: int) -> list[Call]:
-        return [Call(self._gradients[bucket].wait, (), "wait for gradients", "exchange")]
+        return [Call(self._wait_for_gradients, (bucket,), "wait for gradients", "exchange")]
+
+    def _wait_for_gradients(self, bucket: int) -> None:
+        self._gradients[bucket].wait()
+        self._late.remove(bucket)
+
+    def _send(self, places: int) -> Call:
+        return Call(self._send_first, (places,), "send parameters", "exchange")
+
+    def _send_first(self, places: int) -> None:
+        """The parameters at so many first places of the order, and others while few are under way.
+
+        Without the former ranks would wait for each other: what one has sent early may wait for what another hasn't.
+        """
+        for place, bucket in enumerate(self._order):
+            if bucket in self._unsent and (place < places or self._under_way() < UNDER_WAY):
+                self._start_parameters(bucket)
+
+    def _send_if_alone(self, bucket: int) -> None:
+        """Before the end of a step: they may hold up the gradients that follow by one bucket at most."""
+        if bucket in self._unsent and bucket not in self._late and not self._under_way():
+            self._start_parameters(bucket)
+
+    def _start_parameters(self, bucket: int) -> None:
+        self._unsent.remove(bucket)
+        self._parameters[bucket].start()
+
+    def _under_way(self) -> int:
+        return sum(not traffic.has_arrived() for traffic in self._parameters)
 
     def sum_parts(self, bucket: int, gradient: Array, columns: slice) -> list[Call]:
         text = "gradient = tree_sum(those of the machines)"
@@ -174,13 +216,18 @@ class Machines(Sliced):
         return [self._agreement.call(), self._sum_tails(self._agreement.all_tails)]
 
     def share(self) -> list[Call]:
-        """The first layer's parameters first: they are needed first."""
-        return [self._send_parameters(bucket) for bucket in reversed(range(len(self._buckets)))]
+        """Those that are needed first; the others follow as these arrive."""
+        return [self._send(UNDER_WAY)]
 
     def settle(self) -> None:
-        for call in [call for bucket in range(len(self._buckets)) for call in self._arrive(bucket)]:
+        for call in [call for place in range(len(self._order)) for call in self._arrive(place)]:
             while call() == WAITING:
                 self.waiting()
+
+
+def _first(calls: Sequence[Call], rows: Array) -> int:
+    """The first call that has an array in one of these rows, or 0."""
+    return next((number for number, call in enumerate(calls) if _touches(call, rows)), 0)
 
 
 def _last(calls: Sequence[Call], rows: Array) -> int:

@@ -105,14 +105,17 @@ class _Traffic:
             self._is_under_way = True
             self._pump.more()
 
-    def wait(self) -> None:
-        if self._is_under_way:
-            patience = time.perf_counter() + SPIN_S
-            while not MPI.Prequest.Testall(self._requests):
-                if time.perf_counter() > patience:
-                    time.sleep(LOOK_S)
+    def has_arrived(self) -> bool:
+        if self._is_under_way and MPI.Prequest.Testall(self._requests):
             self._is_under_way = False
             self._pump.less()
+        return not self._is_under_way
+
+    def wait(self) -> None:
+        patience = time.perf_counter() + SPIN_S
+        while not self.has_arrived():
+            if time.perf_counter() > patience:
+                time.sleep(LOOK_S)
 
 
 class _Pump:

@@ -11,7 +11,7 @@ from distprop.comm.slices import TAIL, WORDS, Sliced, blocks_of
 from distprop.kernels import step
 from distprop.kernels.barrier import wait_for_ranks
 from distprop.kernels.memory import zeros
-from distprop.kernels.tape import Call
+from distprop.kernels.tape import Call, Item
 
 
 def wait_calls(arrivals: Array, ranks: int) -> list[Call]:
@@ -57,7 +57,7 @@ class Shared(Sliced):
     def backward(self, calls: Sequence[Call]) -> list[Call]:
         return list(calls)
 
-    def backward_and_update(self, calls: Sequence[Call], update: Callable[[int], list[Call]]) -> list[Call]:
+    def backward_and_update(self, calls: Sequence[Call], update: Callable[[int], list[Call]]) -> list[Item]:
         return [*calls, *update(0), *self._conclude(), *self._wait]  # tails and words are there since `collect`
 
     def collect(self, bucket: int) -> list[Call]:

@@ -55,5 +55,8 @@ class _Traffic:
     def start(self) -> None:
         self._marks.append(Mark(self._number, starts=True, seconds=time.perf_counter()))
 
+    def has_arrived(self) -> bool:
+        return True  # there is nothing to wait for
+
     def wait(self) -> None:
         self._marks.append(Mark(self._number, starts=False, seconds=time.perf_counter()))

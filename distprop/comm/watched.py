@@ -67,7 +67,7 @@ class Watched:
 class _Traffic:
     def __init__(self, traffic: Traffic, pulse: Pulse, what: str) -> None:
         self._traffic, self._pulse, self._what = traffic, pulse, what
-        self.start = traffic.start
+        self.start, self.has_arrived = traffic.start, traffic.has_arrived
 
     def wait(self) -> None:
         self._pulse.wait(self._what)

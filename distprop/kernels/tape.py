@@ -3,8 +3,8 @@
 What changes from step to step lies in arrays, so the arguments are constants of that function. It is made in a tenth of
 a second: the kernels themselves are compiled already and are only called. The loop over steps is in it too. A tape that
 is run a few times only isn't worth even that; its calls are made one by one.
-Functions that are no kernels, such as collectives, may stand between the calls; then the tape is several functions,
-and Python runs from one to the next.
+Functions that are no kernels, such as collectives, may stand between the calls, and so may calls that are made only on
+a condition; then the tape is several functions, and Python runs from one to the next.
 """
 
 import ctypes
@@ -13,7 +13,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numba
 import numpy as np
@@ -75,19 +75,29 @@ class Call:
         return isinstance(self.kernel, numba.core.dispatcher.Dispatcher)
 
 
+@dataclass(frozen=True)
+class Conditional:
+    """Calls that are made if `is_due()` says so when the tape has come there. They may stand at several places."""
+
+    is_due: Callable[[], bool]
+    calls: tuple[Call, ...]
+
+
+Item: TypeAlias = Call | Conditional
 Record: TypeAlias = Callable[[Call, int, int], None]  # takes a call and when it began and ended, in nanoseconds
 
 
 class Tape:
     """Calls to be made again and again: at first one by one, then as machine code."""
 
-    def __init__(self, calls: Iterable[Call], phases: Sequence[str] = ()) -> None:
-        self.calls = tuple(calls)
+    def __init__(self, items: Iterable[Item], phases: Sequence[str] = ()) -> None:
+        self._items = tuple(items)
+        self.calls = tuple(call for item in self._items for call in _calls_of(item))
         self.phases = tuple(phases) or tuple(dict.fromkeys(call.phase for call in self.calls))
         self.nanoseconds = np.zeros(len(self.phases), np.int64)  # by phase, since the beginning
         # Ranks' tapes differ by a few calls; rounded, they are compiled at the same step and not while others wait.
         self._left = -(-COMPILE_AFTER // (1 << len(self.calls).bit_length()))  # runs
-        self._parts: list[_Native | _Interpreted] = [_Interpreted(self.calls, self.phases, self.nanoseconds)]
+        self._parts = self._split(self._interpreted())
 
     def run(self, times: int = 1, waiting: Callable[[], None] = lambda: None, record: Record | None = None) -> int:
         """Make all calls, `times` over. Returns 0, or what the kernel returned that ended it.
@@ -96,30 +106,45 @@ class Tape:
         of each call, calls are made one by one.
         """
         if record:
-            return _Interpreted(self.calls, self.phases, self.nanoseconds, record).run(times, waiting)
+            return _run(self._split(self._interpreted(record)), times, waiting)
         first = min(times, max(self._left, 0))
         self._left -= first
-        if code := self._run(first, waiting):
+        if code := _run(self._parts, first, waiting):
             return code
         if times > first and self._left == 0:
-            self._compile()
-        return self._run(times - first, waiting)
+            self._left = -1
+            self._parts = self._split(self._native())
+        return _run(self._parts, times - first, waiting)
 
-    def _compile(self) -> None:
-        self._left = -1
-        self._parts = []
-        for is_compiled, group in itertools.groupby(self.calls, lambda call: call.is_compiled):
-            part = _Native if is_compiled else _Interpreted
-            self._parts.append(part(tuple(group), self.phases, self.nanoseconds))
+    def _split(self, make: "_Make") -> "list[_Part]":
+        """What is run one behind the other. make: the parts of calls that have no condition between them."""
+        parts: list[_Part] = []
+        for is_conditional, group in itertools.groupby(self._items, lambda item: isinstance(item, Conditional)):
+            if is_conditional:
+                parts += [_Choice(item.is_due, make(item.calls)) for item in group if isinstance(item, Conditional)]
+            else:
+                parts += make([item for item in group if isinstance(item, Call)])
+        return parts
 
-    def _run(self, times: int, waiting: Callable[[], None]) -> int:
-        if len(self._parts) == 1:
-            return self._parts[0].run(times, waiting)
-        for _ in range(times):
-            for part in self._parts:
-                if code := part.run(1, waiting):
-                    return code
-        return 0
+    def _interpreted(self, record: Record | None = None) -> "_Make":
+        return lambda calls: [_Interpreted(calls, self.phases, self.nanoseconds, record)]
+
+    def _native(self) -> "_Make":
+        made: dict[tuple[int, ...], _Native] = {}  # the same calls are compiled once
+
+        def make(calls: Sequence[Call]) -> list[_Part]:
+            parts: list[_Part] = []
+            for is_compiled, group in itertools.groupby(calls, lambda call: call.is_compiled):
+                some = tuple(group)
+                if is_compiled:
+                    key = tuple(map(id, some))
+                    made[key] = made.get(key) or _Native(some, self.phases, self.nanoseconds)
+                    parts.append(made[key])
+                else:
+                    parts.append(_Interpreted(some, self.phases, self.nanoseconds))
+            return parts
+
+        return make
 
     @property
     def is_compiled(self) -> bool:
@@ -129,6 +154,38 @@ class Tape:
     def seconds(self) -> dict[str, float]:
         """By phase, since the beginning."""
         return {phase: count * 1e-9 for phase, count in zip(self.phases, self.nanoseconds.tolist(), strict=True)}
+
+
+def _calls_of(item: Item) -> tuple[Call, ...]:
+    return item.calls if isinstance(item, Conditional) else (item,)
+
+
+class _Part(Protocol):
+    def run(self, times: int, waiting: Callable[[], None]) -> int: ...
+
+
+_Make: TypeAlias = Callable[[Sequence[Call]], list[_Part]]
+
+
+def _run(parts: Sequence[_Part], times: int, waiting: Callable[[], None]) -> int:
+    """All parts, `times` over."""
+    if len(parts) == 1:
+        return parts[0].run(times, waiting)
+    for _ in range(times):
+        for part in parts:
+            if code := part.run(1, waiting):
+                return code
+    return 0
+
+
+class _Choice:
+    """Parts that are run if they are due."""
+
+    def __init__(self, is_due: Callable[[], bool], parts: Sequence[_Part]) -> None:
+        self._is_due, self._parts = is_due, parts
+
+    def run(self, times: int, waiting: Callable[[], None]) -> int:
+        return next((code for _ in range(times) if self._is_due() and (code := _run(self._parts, 1, waiting))), 0)
 
 
 class _Interpreted:

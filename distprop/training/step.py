@@ -32,7 +32,7 @@ from distprop.kernels.step import (
     copy_losses,
     finish_step,
 )
-from distprop.kernels.tape import Call, Record, Tape
+from distprop.kernels.tape import Call, Item, Record, Tape
 from distprop.kernels.tree import column_sums
 from distprop.network.graph import Graph
 from distprop.network.layout import Layout
@@ -253,11 +253,12 @@ class Step:
         views = self.layout.views(self.params)
         return compile_program(self.graph, views, self.constants, self._buffers, rows.stop - rows.start, gradients)
 
-    def _calls(self, samples: int) -> list[Call]:
+    def _calls(self, samples: int) -> list[Item]:
         """The whole walk."""
         minibatches, exchange, updater = self.minibatches, self.exchange, self.updater
         before, after = self._learning(samples)
-        calls = [*minibatches.choose(samples, self._clock), *exchange.forward(before), self.digests.compute()]
+        calls: list[Item] = [*minibatches.choose(samples, self._clock), *exchange.forward(before)]
+        calls.append(self.digests.compute())
         prepare = updater.prepare(self._rates, self._clock, self._norm)
         check = Call(
             check_finite,

@@ -78,10 +78,16 @@ def check_traffic(comm):
             for tag, traffic in enumerate(both):
                 for array in sent[tag]:
                     array[:] = values(comm.rank, 7, dtype, 2 * turn + tag)
+                assert traffic.has_arrived()  # nothing is under way
                 traffic.start()
             for tag, traffic in reversed(list(enumerate(both))):
+                if tag == 0:
+                    until = time.monotonic() + LIMIT_S
+                    while not traffic.has_arrived():
+                        assert time.monotonic() < until
                 traffic.wait()
                 traffic.wait()
+                assert traffic.has_arrived()
                 for rank, array in zip(others, got[tag], strict=True):
                     assert np.array_equal(array, values(rank, 7, dtype, 2 * turn + tag))
 

@@ -1,5 +1,6 @@
 """The exchange: the gradient's bits are those of the tree over shards, on any number of ranks and machines."""
 
+import threading
 from functools import partial
 from itertools import chain
 
@@ -148,6 +149,41 @@ def test_the_ordered_gradient_has_the_bits_of_the_tree(machines, at_once, layers
                 assert np.concatenate(seen).tobytes() == np.array([0 * abs(expected), expected, 2 * expected]).tobytes()
             elements = [i for owned, *_ in results for own in owned for i in range(length)[own]]
             assert sorted(elements) == list(range(length))
+
+
+@pytest.mark.parametrize("machines", [[1, 1], [1, 1, 1], [2, 1], [3, 1, 1]], ids=str)
+def test_a_machine_that_is_behind_holds_up_nobody_who_has_something_to_compute(machines, monkeypatch):
+    """The last rank begins when the first one is through: what it sends is waited for at the end only."""
+    monkeypatch.setattr(slices, "BUCKET_BYTES", 1)
+    shards, length, through = 8, 3 * BLOCK + 5, threading.Event()
+    expected = tree_sum(leaves(shards, length, np.float32))
+
+    def work(comm):
+        exchange = make_exchange("ordered", comm, length, shards, np.float32, LAYERS)
+        gradients, collect = gradients_of(exchange)
+        step = np.ones(1, np.float32)
+        backward = backward_pass(exchange, shards, length, np.float32, step)
+        if comm.rank == 0:
+            backward.append(Call(through.set, (), ""))
+        if comm.rank == comm.size - 1:
+            backward.insert(0, Call(wait_for, (through,), ""))
+        updates = [
+            [Call(write, (exchange.params[owned], gradient), "")]
+            for owned, gradient in zip(exchange.owned, gradients, strict=True)
+        ]
+        calls = exchange.backward_and_update(backward, lambda bucket: collect[bucket] + updates[bucket])
+        run(exchange, [*forward_pass(exchange, []), *calls])
+        exchange.settle()
+        params = exchange.params.copy()
+        comm.barrier()
+        return params
+
+    for params in run_ranks(sum(machines), work, machines=machines):
+        assert params.tobytes() == expected.tobytes()
+
+
+def wait_for(event):
+    assert event.wait(10)
 
 
 def test_another_order_would_have_been_noticed():

@@ -7,7 +7,7 @@ from distprop.comm.threads import run_ranks
 from distprop.kernels import tape
 from distprop.kernels.barrier import WAITING, wait_for_ranks
 from distprop.kernels.jit import kernel
-from distprop.kernels.tape import FAILED, Call, Cell, Tape
+from distprop.kernels.tape import FAILED, Call, Cell, Conditional, Tape
 
 
 @kernel
@@ -106,6 +106,30 @@ def test_functions_of_python_may_stand_between_kernels(compile_after):
     ]
     assert Tape(calls).run(6) == 0
     assert seen == [1, 12, 23, 34, 45, 56] and total[0] == 66
+
+
+def test_calls_on_a_condition_are_made_when_it_holds_wherever_they_stand(compile_after):
+    total, seen, due = np.zeros(1), [], iter([True, False, False, False, True, True] * 2)
+    count, look = Call(_add, (total, 1.0, 1.0), ""), Call(lambda: seen.append(total[0]), (), "")
+    some = Conditional(lambda: next(due), (count, look))
+    tape_of_three = Tape([some, Call(_add, (total, 1.0, 10.0), ""), some])
+    assert tape_of_three.run(6) == 0
+    assert seen == [1, 22, 33, 34, 55, 66] and total[0] == 66
+    assert len(tape_of_three.calls) == 5
+
+
+def test_calls_on_a_condition_may_wait_and_end_the_tape(compile_after):
+    calls, left, looks = np.zeros(1, np.int64), np.array([3]), []
+    some = Conditional(lambda: True, (Call(_wait_twice, (calls,), ""), Call(_count_down, (left,), "")))
+    assert Tape([some]).run(10, lambda: looks.append(1)) == 1
+    assert calls[0] == 9 and len(looks) == 6
+
+
+def test_calls_on_a_condition_are_recorded_when_they_are_made():
+    total, due, seen = np.zeros(1), iter([False, True]), []
+    call = Call(_add, (total, 1.0, 1.0), "once")
+    Tape([Conditional(lambda: next(due), (call,))]).run(2, record=lambda call, begin, end: seen.append(call.text))
+    assert seen == ["once"]
 
 
 def test_time_is_counted_by_phase(compile_after):
