@@ -220,6 +220,7 @@ class Machines(Sliced):
         return [self._send(UNDER_WAY)]
 
     def settle(self) -> None:
+        self._send_first(len(self._order))
         for call in [call for place in range(len(self._order)) for call in self._arrive(place)]:
             while call() == WAITING:
                 self.waiting()
