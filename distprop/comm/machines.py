@@ -152,7 +152,8 @@ class Machines(Sliced):
             steps += [call, *self._set_off(ends, number)]
             for bucket in [b for b, end in enumerate(ends) if number in ends and end < number and reads[b] <= number]:
                 steps.append(Conditional(partial(self._has_come, bucket), updates[bucket]))
-                steps.append(Call(self._send_if_alone, (bucket,), "send parameters", "exchange"))
+                send = Call(self._start_parameters, (bucket,), "send parameters", "exchange")
+                steps.append(Conditional(partial(self._is_alone, bucket), (send,)))
         steps += [Conditional(partial(self._late.__contains__, bucket), calls) for bucket, calls in enumerate(updates)]
         return [*steps, self._send(1), *self.agree(), *self.share()]
 
@@ -196,10 +197,9 @@ class Machines(Sliced):
             if bucket in self._unsent and (place < places or self._under_way() < UNDER_WAY):
                 self._start_parameters(bucket)
 
-    def _send_if_alone(self, bucket: int) -> None:
-        """Before the end of a step: they may hold up the gradients that follow by one bucket at most."""
-        if bucket in self._unsent and bucket not in self._late and not self._under_way():
-            self._start_parameters(bucket)
+    def _is_alone(self, bucket: int) -> bool:
+        """Whether parameters can be sent already: they hold up the gradients that follow by one bucket at most."""
+        return bucket in self._unsent and bucket not in self._late and not self._under_way()
 
     def _start_parameters(self, bucket: int) -> None:
         self._unsent.remove(bucket)

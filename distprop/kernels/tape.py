@@ -185,7 +185,10 @@ class _Choice:
         self._is_due, self._parts = is_due, parts
 
     def run(self, times: int, waiting: Callable[[], None]) -> int:
-        return next((code for _ in range(times) if self._is_due() and (code := _run(self._parts, 1, waiting))), 0)
+        for _ in range(times):
+            if self._is_due() and (code := _run(self._parts, 1, waiting)):
+                return code
+        return 0
 
 
 class _Interpreted:
